@@ -1,0 +1,174 @@
+"""FCN (Long, Shelhamer, Darrell: CVPR 2015; Shelhamer, Long, Darrell: PAMI 2017).
+
+  python train.py --config=configs/fcn.py --workdir=runs/fcn
+
+trains FCN-8s at once on the embedded scenes: VGG16 an eighth as wide, with
+batch norm and padding 1, since it starts from noise.
+
+Variants:
+  voc2011         FCN-32s as released ("heavy" learning: one whole image a
+                  step, momentum .99, summed loss, rate 1e-10, 100,000 steps)
+                  on VOC 2011. The release starts from VGG16's ImageNet
+                  weights and reaches mean IoU .636 on seg11valid.
+  voc2011_16s     FCN-16s from FCN-32s, rate 1e-12 (.650):
+                  --config.init_from=RUN_32S
+  voc2011_8s      FCN-8s from FCN-16s, rate 1e-14 (.655):
+                  --config.init_from=RUN_16S
+  voc2011_atonce  FCN-8s in one stage, rate 1e-10, 300,000 steps (.654).
+  camvid, camvid_small, isbi2012, isbi2012_small
+                  FCN-8s at once from noise, with batch norm; _small for a CPU.
+  folder          your own images and masks:
+                  --config.data.images=DIR --config.data.masks=DIR
+                  --config.data.num_classes=K
+"""
+
+from fcnjax.cli import config as configs
+from fcnjax.cli import defaults
+
+# VGG16 an eighth as wide.
+_NARROW = {
+  "widths": (8, 16, 32, 64, 64),
+  "fc_channels": 128,
+  "first_padding": 1,
+  "norm": "batch",
+}
+_VOC = (
+  "VOC2011 comes from the PASCAL VOC site (TrainVal tar); unpack it so that "
+  "VOCdevkit/VOC2011 lies here, or set --config.data.images (JPEGImages), "
+  "data.masks (SegmentationClass), data.train_list and data.val_list."
+)
+
+
+def get_config(variant: str = ""):
+  """Returns the config of a variant."""
+  config = defaults.get_config()
+  config.model.name = "fcn8s_atonce_vgg16"
+  config.optimizer.name = "adamw"
+  config.optimizer.learning_rate = 2e-3
+  config.optimizer.schedule = "cosine"
+  config.optimizer.weight_decay = 1e-4
+  configs.variant(
+    variant,
+    {
+      "": _scenes,
+      "voc2011": _voc(stride="32s", learning_rate=1e-10),
+      "voc2011_16s": _voc(stride="16s", learning_rate=1e-12, new="score_pool4"),
+      "voc2011_8s": _voc(stride="8s", learning_rate=1e-14, new="score_pool3"),
+      "voc2011_atonce": _voc(
+        stride="8s_atonce", learning_rate=1e-10, steps=300_000
+      ),
+      "camvid": _camvid,
+      "camvid_small": _camvid_small,
+      "isbi2012": _isbi2012,
+      "isbi2012_small": _isbi2012_small,
+      "folder": _folder,
+    },
+  )(config)
+  return config
+
+
+def _scenes(config):
+  config.model.options = _NARROW
+  config.steps = 400
+  config.batch_size = 8
+  config.eval_every = config.checkpoint_every = 200
+  config.data.transforms = (("flip", {"vertical": True}),)
+  config.evaluation.batch_size = 16
+
+
+def _voc(*, stride, learning_rate, new="", steps=100_000):
+  """The released recipe (voc-fcn*/solver.prototxt)."""
+
+  def recipe(config):
+    config.model.name = f"fcn{stride}_vgg16"
+    config.optimizer.name = "sgd"
+    config.optimizer.learning_rate = learning_rate
+    config.optimizer.schedule = "constant"
+    config.optimizer.momentum = 0.99
+    config.optimizer.weight_decay = 5e-4
+    config.optimizer.groups = (("bias$", 2.0, 0.0),)  # lr_mult 2, decay_mult 0
+    config.loss.normalization = "sum"
+    config.steps = steps
+    config.batch_size = 1
+    config.mesh.data = 1
+    config.eval_every = config.checkpoint_every = 4000
+    config.init_drop = (new,) if new else ()
+    config.evaluation.batch_size = 1
+    data = config.data
+    data.source = "folder"
+    data.obtain = _VOC
+    data.images = "VOCdevkit/VOC2011/JPEGImages"
+    data.masks = "VOCdevkit/VOC2011/SegmentationClass"
+    data.train_list = "VOCdevkit/VOC2011/ImageSets/Segmentation/train.txt"
+    data.val_list = "VOCdevkit/VOC2011/ImageSets/Segmentation/val.txt"
+    data.class_names = (
+      "background aeroplane bicycle bird boat bottle bus car cat chair cow "
+      "diningtable dog horse motorbike person pottedplant sheep sofa train "
+      "tvmonitor"
+    ).split()
+    # RGB; the release subtracts it in BGR and does not divide.
+    data.mean = (122.67892, 116.66877, 104.00699)
+    data.std = (1.0,)
+
+  return recipe
+
+
+def _camvid(config):
+  defaults.camvid(config)
+  config.model.options = {"norm": "batch"}
+  config.optimizer.learning_rate = 3e-4
+  config.steps = 40_000
+  config.batch_size = 4
+  config.eval_every = config.checkpoint_every = 1000
+  config.data.transforms = (
+    ("random_scale", {"minimum": 0.8, "maximum": 1.5}),
+    ("random_crop", {"size": (360, 480)}),
+    ("flip", {}),
+  )
+
+
+def _camvid_small(config):
+  _camvid(config)
+  defaults.camvid(config, small=True)
+  config.model.options = _NARROW
+  config.optimizer.learning_rate = 2e-3
+  config.steps = 600
+  config.batch_size = 8
+  config.eval_every = config.checkpoint_every = 200
+  config.data.transforms = (
+    ("random_scale", {"minimum": 0.8, "maximum": 1.5}),
+    ("random_crop", {"size": (160, 192)}),
+    ("flip", {}),
+  )
+
+
+def _isbi2012(config):
+  defaults.isbi2012(config)
+  config.model.options = {"norm": "batch"}
+  config.optimizer.learning_rate = 3e-4
+  config.steps = 10_000
+  config.batch_size = 4
+  config.eval_every = config.checkpoint_every = 500
+  config.evaluation.batch_size = 1
+  config.data.transforms = (
+    ("elastic", {}),
+    ("flip", {"vertical": True}),
+    ("random_crop", {"size": (256, 256)}),
+  )
+
+
+def _isbi2012_small(config):
+  _isbi2012(config)
+  config.model.options = _NARROW
+  config.optimizer.learning_rate = 2e-3
+  config.steps = 300
+  config.eval_every = config.checkpoint_every = 100
+
+
+def _folder(config):
+  defaults.folder(config)
+  config.model.options = {"norm": "batch"}
+  config.optimizer.learning_rate = 3e-4
+  config.steps = 5000
+  config.batch_size = 8
+  config.eval_every = config.checkpoint_every = 500

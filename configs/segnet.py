@@ -1,0 +1,138 @@
+"""SegNet and SegNet-Basic (Badrinarayanan, Kendall, Cipolla: PAMI 2017).
+
+  python train.py --config=configs/segnet.py --workdir=runs/segnet
+
+trains SegNet-Basic, half as wide as the paper's, on the embedded scenes.
+
+Variants:
+  camvid          SegNet on VGG16 as released (segnet_solver.prototxt): SGD,
+                  rate 1e-3, momentum .9, decay 5e-4, batch 4, 40,000 steps,
+                  the released class weights, loss over the number of valid
+                  pixels. The release starts from VGG16's ImageNet weights
+                  (paper, 3433 training images: mean IoU .601 after 140,000
+                  steps).
+  camvid_basic    SegNet-Basic as in Table 1: rate .1, momentum .9, batch 12,
+                  raw images through local response normalisation (367 training
+                  images: mean IoU .477, BF 35.78).
+  camvid_small    SegNet-Basic half as wide, 240×180, for a CPU.
+  isbi2012, isbi2012_small
+                  SegNet-Basic on the EM slices, and half as wide for a CPU.
+  folder          your own images and masks:
+                  --config.data.images=DIR --config.data.masks=DIR
+                  --config.data.num_classes=K
+"""
+
+from fcnjax.cli import config as configs
+from fcnjax.cli import defaults
+
+
+def get_config(variant: str = ""):
+  """Returns the config of a variant."""
+  config = defaults.get_config()
+  config.model.name = "segnet_basic"
+  config.optimizer.name = "sgd"
+  config.optimizer.learning_rate = 0.1
+  config.optimizer.momentum = 0.9
+  config.optimizer.weight_decay = 5e-4
+  config.loss.normalization = "pixels"
+  # Batch norm's statistics come from one pass after training, as in the
+  # release; 31 batches of 12 see CamVid's 367 images once.
+  config.statistics_batches = 31
+  configs.variant(
+    variant,
+    {
+      "": _scenes,
+      "camvid": _camvid,
+      "camvid_basic": _camvid_basic,
+      "camvid_small": _camvid_small,
+      "isbi2012": _isbi2012,
+      "isbi2012_small": _isbi2012_small,
+      "folder": _folder,
+    },
+  )(config)
+  return config
+
+
+def _small(config):
+  """Half the width, Adam: what converges in minutes from scratch."""
+  config.model.options = {"width": 32, "input_norm": "none"}
+  config.optimizer.name = "adamw"
+  config.optimizer.learning_rate = 3e-3
+  config.optimizer.schedule = "cosine"
+  config.optimizer.weight_decay = 1e-4
+
+
+def _scenes(config):
+  _small(config)
+  config.steps = 300
+  config.batch_size = 8
+  config.eval_every = config.checkpoint_every = 150
+  config.data.transforms = (("flip", {"vertical": True}),)
+  config.evaluation.batch_size = 16
+
+
+def _camvid(config):
+  defaults.camvid(config)
+  config.model.name = "segnet_vgg16"
+  config.optimizer.learning_rate = 1e-3
+  config.steps = 40_000
+  config.batch_size = 4
+  config.statistics_batches = 92
+  config.eval_every = config.checkpoint_every = 1000
+  config.loss.class_weights = "card"
+
+
+def _camvid_basic(config):
+  defaults.camvid(config)
+  config.data.mean, config.data.std = (0.0,), (1.0,)  # LRN sees [0, 255]
+  config.steps = 10_000  # release; the paper: until convergence
+  config.batch_size = 12
+  config.eval_every = config.checkpoint_every = 1000
+  config.loss.class_weights = "card"
+
+
+def _camvid_small(config):
+  _camvid_basic(config)
+  _small(config)
+  defaults.camvid(config, small=True)
+  config.steps = 600
+  config.batch_size = 4
+  config.eval_every = config.checkpoint_every = 200
+  config.loss.class_weights = "none"
+  config.data.transforms = (
+    ("random_scale", {"minimum": 0.8, "maximum": 1.5}),
+    ("random_crop", {"size": (144, 192)}),
+    ("flip", {}),
+    ("photometric", {}),
+  )
+
+
+def _isbi2012(config):
+  defaults.isbi2012(config)
+  config.model.options = {"input_norm": "none"}
+  config.steps = 10_000
+  config.batch_size = 4
+  config.eval_every = config.checkpoint_every = 500
+  config.evaluation.batch_size = 1
+  config.data.transforms = (
+    ("elastic", {}),
+    ("flip", {"vertical": True}),
+    ("random_crop", {"size": (256, 256)}),
+  )
+
+
+def _isbi2012_small(config):
+  _isbi2012(config)
+  _small(config)
+  config.steps = 200
+  config.eval_every = config.checkpoint_every = 100
+
+
+def _folder(config):
+  defaults.folder(config)
+  config.model.options = {"input_norm": "none"}
+  config.optimizer.learning_rate = 0.01
+  config.optimizer.schedule = "poly"
+  config.steps = 5000
+  config.batch_size = 8
+  config.eval_every = config.checkpoint_every = 500

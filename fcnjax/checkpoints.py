@@ -1,0 +1,187 @@
+"""Checkpoints of a run: asynchronous, atomic, the latest and the best.
+
+The only file that knows Orbax.
+"""
+
+from collections.abc import Sequence
+import pathlib
+import re
+from typing import Any
+
+import jax
+from orbax.checkpoint import v1 as ocp
+
+from fcnjax import errors
+from fcnjax.training import optimizers
+
+
+def _flat(tree: Any) -> dict[str, Any]:
+  """Returns {path: leaf}; paths as the optimizer's groups see them."""
+  leaves = jax.tree_util.tree_leaves_with_path(tree)
+  return {optimizers.path_of(path): leaf for path, leaf in leaves}
+
+
+def difference(saved: Any, wanted: Any) -> str:
+  """Returns in words what differs between two trees of arrays, or "".
+
+  Args:
+    saved: tree of anything with a shape, as it lies in a checkpoint.
+    wanted: tree of anything with a shape, as the network has it.
+  """
+  saved, wanted = _flat(saved), _flat(wanted)
+  parts = []
+  for word, names in (
+    ("missing", sorted(wanted.keys() - saved.keys())),
+    ("unknown", sorted(saved.keys() - wanted.keys())),
+    (
+      "of another shape",
+      [
+        f"{name} {tuple(saved[name].shape)} for {tuple(wanted[name].shape)}"
+        for name in sorted(saved.keys() & wanted.keys())
+        if tuple(saved[name].shape) != tuple(wanted[name].shape)
+      ],
+    ),
+  ):
+    if names:
+      more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+      parts.append(f"{len(names)} {word}: {', '.join(names[:3])}{more}")
+  return "; ".join(parts)
+
+
+def merge(
+  theirs: Any, ours: Any, *, drop: Sequence[str] = (), where: str = "init_from"
+) -> tuple[Any, list[str]]:
+  """Returns `ours` with every array of `theirs` that has its path and shape.
+
+  Args:
+    theirs: variables of another network.
+    ours: variables of this one.
+    drop: regular expressions; a path that one of them is found in may stay as
+      it is in `ours`, or be left behind in `theirs`.
+    where: what `theirs` is, for the message.
+
+  Returns:
+    The merged variables, and a line for each path that was dropped.
+
+  Raises:
+    InputError: names what does not fit and is not dropped.
+  """
+  old, new = _flat(theirs), _flat(ours)
+  fits = {
+    name
+    for name in old.keys() & new.keys()
+    if tuple(old[name].shape) == tuple(new[name].shape)
+  }
+  dropped = sorted((old.keys() | new.keys()) - fits)
+  unnamed = [
+    name
+    for name in dropped
+    if not any(re.search(pattern, name) for pattern in drop)
+  ]
+  if unnamed:
+    raise errors.InputError(
+      f"{where} does not fit: {', '.join(unnamed[:4])}"
+      f"{' …' if len(unnamed) > 4 else ''}; name what may stay fresh or be "
+      "left behind in init_drop, as in --config.init_drop=\"('score',)\"."
+    )
+  lines = [
+    f"{name}: {'stays fresh' if name in new else 'left behind'}"
+    for name in dropped
+  ]
+
+  def choose(path, leaf):
+    name = optimizers.path_of(path)
+    if name not in fits:
+      return leaf
+    return jax.device_put(old[name].astype(leaf.dtype), leaf.sharding)
+
+  return jax.tree_util.tree_map_with_path(choose, ours), lines
+
+
+class Checkpoints:
+  """The checkpoints of one workdir.
+
+  Kept are the latest `keep` and the one with the best `mean_iou`. A
+  checkpoint appears under its step's name only when it is complete.
+  """
+
+  def __init__(self, directory: pathlib.Path, *, keep: int = 2):
+    """Opens the directory, which is created when something is saved."""
+    policies = ocp.training.preservation_policies
+    self._directory = directory
+    self._saving = None
+    self._checkpointer = ocp.training.Checkpointer(
+      directory.resolve(),
+      # Which steps are saved is decided by the training loop alone.
+      save_decision_policy=None,
+      preservation_policy=policies.AnyPreservationPolicy(
+        [
+          policies.LatestN(keep),
+          policies.BestN(
+            get_metric_fn=lambda metrics: metrics["mean_iou"],
+            n=1,
+            keep_checkpoints_without_metrics=False,
+          ),
+        ]
+      ),
+      cleanup_tmp_directories=True,
+    )
+
+  @property
+  def latest(self) -> int | None:
+    """The last step that was saved, or None."""
+    found = self._checkpointer.latest
+    return None if found is None else found.step
+
+  @property
+  def best(self) -> int | None:
+    """The step with the highest mean IoU, the earliest of equals, or None."""
+    scored = [c for c in self._checkpointer.checkpoints if c.metrics]
+    if not scored:
+      return None
+    return max(scored, key=lambda c: (c.metrics["mean_iou"], -c.step)).step
+
+  def save(
+    self, step: int, state: Any, *, mean_iou: float | None = None
+  ) -> None:
+    """Begins to save; a save before it is waited for and its failure raised."""
+    self.wait()
+    self._saving = self._checkpointer.save_async(
+      step,
+      state,
+      force=True,
+      metrics=None if mean_iou is None else {"mean_iou": mean_iou},
+    )
+
+  def wait(self) -> None:
+    """Waits until everything is saved; raises what went wrong."""
+    if self._saving is not None:
+      saving, self._saving = self._saving, None
+      saving.result()
+
+  def restore(self, step: int, abstract: Any) -> Any:
+    """Returns the state of `step`, placed by `abstract`'s shardings.
+
+    Args:
+      step: one that was saved.
+      abstract: tree of jax.ShapeDtypeStruct, with shardings.
+
+    Raises:
+      InputError: if the checkpoint is of another network.
+    """
+    found = difference(self.tree(step), abstract)
+    if found:
+      raise errors.InputError(
+        f"{self._directory / str(step)} is of another network or optimizer "
+        f"({found}); give another --workdir, or the config it was trained with."
+      )
+    return self._checkpointer.load(step, abstract)
+
+  def tree(self, step: int) -> Any:
+    """Returns the tree of a checkpoint; its leaves have shape and dtype."""
+    return self._checkpointer.metadata(step).metadata
+
+  def close(self) -> None:
+    """Waits, then lets go of the directory."""
+    self.wait()
+    self._checkpointer.close()

@@ -1,0 +1,135 @@
+"""Config files, --config.key=value, and errors that name the nearest key."""
+
+import ast
+from collections.abc import Sequence
+import difflib
+import importlib.util
+import pathlib
+from typing import Any
+
+import ml_collections
+
+from fcnjax import errors
+
+
+def load(argument: str) -> ml_collections.ConfigDict:
+  """Returns the locked config of "configs/unet.py:camvid".
+
+  Raises:
+    InputError: if the file, its get_config or the variant is missing.
+  """
+  path, _, variant = argument.partition(":")
+  if not pathlib.Path(path).is_file():
+    raise errors.InputError(
+      f"--config: no file {path!r}; give a config as in "
+      "--config=configs/unet.py or --config=configs/unet.py:camvid."
+    )
+  spec = importlib.util.spec_from_file_location("config_file", path)
+  if spec is None or spec.loader is None:
+    raise errors.InputError(f"--config: {path!r} is no Python file (.py).")
+  module = importlib.util.module_from_spec(spec)
+  try:
+    spec.loader.exec_module(module)
+  except SyntaxError as error:
+    raise errors.InputError(
+      f"--config: {path}, line {error.lineno}: {error.msg}."
+    ) from error
+  if not hasattr(module, "get_config"):
+    raise errors.InputError(
+      f"--config: {path!r} defines no get_config(variant)."
+    )
+  try:
+    config = module.get_config(variant)
+  except errors.InputError as error:
+    raise errors.InputError(f"--config={argument}: {error}") from error
+  config.lock()
+  return config
+
+
+def keys(config: ml_collections.ConfigDict, prefix: str = "") -> list[str]:
+  """Returns all dotted keys of a config."""
+  found = []
+  for name, value in config.items():
+    found.append(prefix + name)
+    if isinstance(value, ml_collections.ConfigDict):
+      found += keys(value, f"{prefix}{name}.")
+  return found
+
+
+def variant(name: str, variants: dict[str, Any]) -> Any:
+  """Returns variants[name].
+
+  Raises:
+    InputError: lists the known variants.
+  """
+  if name not in variants:
+    known = ", ".join(repr(v) for v in variants if v)
+    raise errors.InputError(
+      f"unknown variant {name!r}; known are {known}, or none for the embedded "
+      "data set."
+    )
+  return variants[name]
+
+
+def override(
+  config: ml_collections.ConfigDict, arguments: Sequence[str]
+) -> ml_collections.ConfigDict:
+  """Returns the config with "--config.key=value" applied, in order.
+
+  Values are Python literals or, failing that, strings. Options of the
+  model may be new; every other key must exist and its value be of the same
+  type.
+
+  Raises:
+    InputError: on an unknown key (with the nearest) or a value of a wrong type.
+  """
+  known = keys(config)
+  for argument in arguments:
+    key, equals, text = argument.removeprefix("--config.").partition("=")
+    if not argument.startswith("--config.") or not equals:
+      raise errors.InputError(
+        f"{argument!r}: expected --config.KEY=VALUE, as in --config.steps=100."
+      )
+    free = key.startswith("model.options.")
+    if key not in known and not free:
+      near = difflib.get_close_matches(key, known, n=1, cutoff=0.0)[0]
+      raise errors.InputError(
+        f"--config.{key}: there is no such word in the config; the nearest is "
+        f"{near!r}."
+      )
+    parent, _, name = key.rpartition(".")
+    section = config[parent] if parent else config
+    try:
+      with section.unlocked():
+        section[name] = _value(text, section.get(name))
+    except TypeError as error:
+      before = section[name]
+      raise errors.InputError(
+        f"--config.{key}: expected {type(before).__name__} like {before!r}, "
+        f"got {text!r}."
+      ) from error
+  return config
+
+
+def _value(text: str, before: Any) -> Any:
+  """Returns what `text` says, a string where a string was."""
+  if isinstance(before, str):
+    return text
+  try:
+    value = ast.literal_eval(text)
+  except (SyntaxError, ValueError):
+    return {"true": True, "false": False}.get(text, text)
+  if isinstance(before, tuple):
+    return tuple(value) if isinstance(value, list | tuple) else (value,)
+  if isinstance(before, float) and type(value) is int:
+    return float(value)
+  return value
+
+
+def tuples(value: Any) -> Any:
+  """Returns JSON's lists as the tuples that configs hold."""
+  if isinstance(value, list):
+    return tuple(tuples(v) for v in value)
+  if isinstance(value, dict):
+    return {name: tuples(v) for name, v in value.items()}
+  return value

@@ -1,0 +1,152 @@
+"""Every word that a config has, with its default and its meaning.
+
+A config file starts from these and sets what its paper needs. Plain data: no
+JAX is imported here.
+"""
+
+import ml_collections
+
+
+def get_config() -> ml_collections.ConfigDict:
+  """Returns the words that every config has."""
+  return ml_collections.ConfigDict(
+    {
+      "steps": 1000,  # updates of the parameters
+      "batch_size": 8,  # images an update, over all devices and processes
+      "accumulate": 1,  # parts that a batch goes through the network in
+      "seed": 0,  # of parameters, order, augmentation and dropout
+      "log_every": 20,  # steps
+      "eval_every": 200,  # steps; an evaluated step is also saved
+      "checkpoint_every": 200,  # steps
+      "keep_checkpoints": 2,  # the latest n; the best is kept besides
+      "precision": "float32",  # or "bfloat16": what the network computes in
+      "ema_decay": 0.0,  # of averaged parameters, which are then evaluated
+      # Batches for batch-norm statistics after the last step; 0 = the running
+      # averages of training.
+      "statistics_batches": 0,
+      "init_from": "",  # a workdir whose parameters the run starts from
+      # Regular expressions of parameters that init_from may leave fresh (or
+      # leave behind); each is printed.
+      "init_drop": (),
+      "model": {
+        "name": "unet_same",
+        # Further options of the model, as create_model takes them.
+        "options": {},
+      },
+      "optimizer": {
+        "name": "sgd",  # or "adamw"
+        "learning_rate": 0.01,
+        "schedule": "constant",  # "step", "poly", "cosine"
+        "warmup": 0,  # steps
+        "step_every": 1000,  # steps, of the schedule "step"
+        "step_factor": 0.1,  # of the schedule "step"
+        "power": 0.9,  # of the schedule "poly"
+        "momentum": 0.9,  # of SGD
+        "nesterov": False,  # of SGD
+        "weight_decay": 0.0,
+        "clip_norm": 0.0,  # largest gradient norm; 0 = no clipping
+        # (pattern, learning-rate factor, weight-decay factor), first match.
+        "groups": (),
+      },
+      "loss": {
+        "normalization": "weights",  # "pixels", "sum": see fcnjax/losses.py
+        # "none", "median_frequency", "card" (the data set's published ones),
+        # or k numbers: "0.5,2,1".
+        "class_weights": "none",
+        "separation": 0.0,  # w0 of U-Net's eq. 2; 0 = no pixel weights
+        "separation_sigma": 5.0,  # pixels
+        "separation_class": 1,  # whose connected components are kept apart
+        "aux_weight": 0.4,  # of auxiliary logits, where a model has them
+      },
+      "data": {
+        "source": "scenes",  # "folder", "camvid", "isbi2012"
+        "root": "",  # where camvid or isbi2012 lies
+        "train_split": "train",
+        "eval_split": "val",  # evaluated during training
+        "test_split": "",  # evaluated once, at the end; "" = none
+        "channels": 3,  # 1 = grey, 3 = RGB, 4 = RGBA
+        # What the network sees, (height, width); (0, 0) = as they are. Labels
+        # are evaluated at their own size.
+        "image_size": (0, 0),
+        "mean": (0.0,),  # subtracted, in [0, 255], RGB; one number or c
+        "std": (255.0,),  # divided by, in [0, 255]
+        # (name, {parameters}) of fcnjax/data/transforms.py, in this order.
+        "transforms": (),
+        # Pixels that a network of valid convolutions loses on each side; the
+        # labels of the training batches are cut by as much.
+        "label_margin": 0,
+        "workers": 2,  # threads that decode
+        "obtain": "",  # said where the data are missing
+        # The rest is for "folder".
+        "images": "",
+        "masks": "",
+        "image_suffix": "",  # cat_rgb.jpg and cat.png: "_rgb"
+        "mask_suffix": "",  # cat.jpg and cat_mask.png: "_mask"
+        "num_classes": 0,
+        "class_names": (),
+        "colors": (),  # (r, g, b) a class; needed for RGB masks
+        "mask_values": (),  # (0, 255): the value of each class, in order
+        "ignore": 255,  # the value in the masks that is not counted
+        # {value in the masks: class}, "cityscapes_train_ids" or
+        # "zero_is_ignored"; None = the values are the classes.
+        "label_map": ml_collections.config_dict.placeholder(object),
+        "val_fraction": 0.2,
+        "val_images": "",
+        "val_masks": "",
+        "train_list": "",  # a text file: one stem, or "image mask", a line
+        "val_list": "",
+      },
+      "evaluation": {
+        "batch_size": 4,
+        "strategy": "whole",  # "overlap_tile", "sliding_window"
+        "multiple": 1,  # "whole": sizes are padded to a multiple of this
+        "tile": (388, 388),  # "overlap_tile": the output, pixels
+        "margin": 92,  # "overlap_tile": pixels on each side
+        "window": (513, 513),  # "sliding_window": pixels
+        "overlap": 0.5,  # "sliding_window": share of the window
+        "overlays": 4,  # examples drawn at each evaluation
+      },
+      "mesh": {"data": -1},  # devices; -1 = all
+    }
+  )
+
+
+# What the data sets need, for config files to call. The order is: image and
+# label words, then normalisation, then augmentation.
+
+
+def camvid(config: ml_collections.ConfigDict, *, small: bool = False) -> None:
+  """CamVid in SegNet's split: 11 classes, 480×360, or 240×180 for a CPU."""
+  config.data.source = "camvid"
+  config.data.root = "data/camvid"
+  config.data.test_split = "test"
+  config.data.image_size = (180, 240) if small else (360, 480)
+  # Of the training images, RGB in [0, 255].
+  config.data.mean = (104.0, 106.1, 108.2)
+  config.data.std = (77.7, 77.7, 77.0)
+
+
+def isbi2012(config: ml_collections.ConfigDict) -> None:
+  """ISBI 2012: grey EM slices of 512×512, membrane and cell."""
+  config.data.source = "isbi2012"
+  config.data.root = "data/isbi2012"
+  config.data.channels = 1
+  config.data.mean = (126.0,)
+  config.data.std = (43.0,)
+
+
+def folder(config: ml_collections.ConfigDict) -> None:
+  """One's own images and masks, of any size; crops of 256×256."""
+  config.data.source = "folder"
+  config.data.mean = (123.7, 116.3, 103.5)  # ImageNet's, RGB in [0, 255]
+  config.data.std = (58.4, 57.1, 57.4)
+  config.data.transforms = (
+    ("random_scale", {"minimum": 0.75, "maximum": 1.5}),
+    ("random_crop", {"size": (256, 256)}),
+    ("flip", {}),
+    ("photometric", {}),
+  )
+  # Images of many sizes: each size rounded up to a multiple of this compiles
+  # once.
+  config.evaluation.multiple = 64
+  config.evaluation.batch_size = 1

@@ -1,0 +1,223 @@
+"""fcnjax COMMAND: arguments, and errors as one line with an exit code.
+
+0 done, 2 the user's input was wrong, 1 anything else.
+"""
+
+import argparse
+from collections.abc import Sequence
+import os
+import pathlib
+import sys
+
+from fcnjax import _version, errors
+
+
+def _parser() -> argparse.ArgumentParser:
+  parser = argparse.ArgumentParser(
+    prog="fcnjax",
+    description="Semantic segmentation in JAX/Flax.",
+    epilog="fcnjax COMMAND --help tells all of a command.",
+  )
+  parser.add_argument(
+    "--version", action="version", version=f"fcnjax {_version.__version__}"
+  )
+  commands = parser.add_subparsers(
+    dest="command", required=True, metavar="COMMAND"
+  )
+
+  def command(name, text, words=""):
+    more = (
+      "Words of the config are set by --config.KEY=VALUE, for example "
+      f"{words}. fcnjax/cli/defaults.py tells what each means."
+      if words
+      else None
+    )
+    return commands.add_parser(
+      name, help=text, description=text, epilog=more, allow_abbrev=False
+    )
+
+  train = command(
+    "train",
+    "Train, or go on where the run in the workdir stopped.",
+    "--config.steps=5000 --config.optimizer.learning_rate=0.001",
+  )
+  _add_config(train)
+  train.add_argument(
+    "--workdir", required=True, metavar="DIR", help="the folder of this run"
+  )
+
+  evaluate = command(
+    "evaluate",
+    "Score a trained run; writes evaluation.json into its workdir.",
+    "--config.data.root=DIR --config.evaluation.batch_size=1",
+  )
+  _add_run(evaluate)
+  evaluate.add_argument(
+    "--split",
+    choices=("eval", "test"),
+    help="default: test where the run has one, else eval",
+  )
+
+  predict = command(
+    "predict",
+    "Write a mask, and an overlay, for every image.",
+    "--config.evaluation.strategy=sliding_window",
+  )
+  _add_run(predict)
+  predict.add_argument(
+    "inputs", nargs="+", metavar="INPUT", help="files, folders or globs"
+  )
+  predict.add_argument(
+    "--output", required=True, metavar="DIR", help="where the masks go"
+  )
+  predict.add_argument(
+    "--probabilities",
+    action="store_true",
+    help="also write softmax probabilities (.npz, float16)",
+  )
+  predict.add_argument(
+    "--no-overlays", action="store_true", help="write no overlays"
+  )
+
+  check = command(
+    "check-data",
+    "Say in words what is wrong with images and masks.",
+    "--config.data.images=photos --config.data.masks=masks",
+  )
+  _add_config(check)
+
+  models = command("models", "List the networks and their figures.")
+  models.add_argument("names", nargs="*", metavar="NAME", help="default: all")
+  models.add_argument("--json", action="store_true", help="a list of objects")
+  models.add_argument(
+    "--size",
+    nargs=2,
+    type=int,
+    metavar=("H", "W"),
+    help="image size for multiply-adds; default: the paper's",
+  )
+  models.add_argument(
+    "--num-classes", type=int, default=21, metavar="K", help="default: 21"
+  )
+  return parser
+
+
+def _add_config(parser: argparse.ArgumentParser) -> None:
+  parser.add_argument(
+    "--config",
+    required=True,
+    metavar="FILE[:VARIANT]",
+    help="as in configs/unet.py or configs/unet.py:folder",
+  )
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+  parser.add_argument(
+    "--workdir", required=True, metavar="DIR", help="a folder trained in"
+  )
+  parser.add_argument(
+    "--checkpoint",
+    default="best",
+    metavar="STEP",
+    help="best (default, by mean IoU), latest, or a step",
+  )
+
+
+def _run(arguments: argparse.Namespace, overrides: Sequence[str]) -> None:
+  """Imports what the command needs, late: --help is quick."""
+  if arguments.command == "models":
+    from fcnjax.cli import list_models
+
+    if overrides:
+      raise errors.InputError(f"models takes no {overrides[0]!r}.")
+    list_models.run(
+      arguments.names,
+      size=arguments.size,
+      num_classes=arguments.num_classes,
+      json_output=arguments.json,
+    )
+    return
+
+  from fcnjax.cli import config as configs
+
+  if arguments.command in ("train", "check-data"):
+    config = configs.override(configs.load(arguments.config), overrides)
+    if arguments.command == "train":
+      from fcnjax.cli import train
+
+      train.run(config, pathlib.Path(arguments.workdir))
+    else:
+      from fcnjax.cli import check_data
+
+      check_data.run(config)
+    return
+
+  from fcnjax.cli import workdir
+
+  path = pathlib.Path(arguments.workdir)
+  config, classes, colors = workdir.read(path)
+  config = configs.override(config, overrides)
+  if arguments.command == "evaluate":
+    from fcnjax.cli import evaluate
+
+    split = arguments.split or ("test" if config.data.test_split else "eval")
+    evaluate.run(
+      config, path, classes, checkpoint=arguments.checkpoint, split=split
+    )
+    return
+
+  from fcnjax.cli import predict
+
+  variables, step = workdir.restore(path, config, arguments.checkpoint)
+  print(f"{config.model.name}, checkpoint of step {step}", file=sys.stderr)
+  size = tuple(config.data.image_size)
+  predict.run(
+    workdir.network(config, classes, variables),
+    arguments.inputs,
+    arguments.output,
+    channels=config.data.channels,
+    mean=config.data.mean,
+    std=config.data.std,
+    classes=classes,
+    colors=colors,
+    strategy=lambda network, image: network(image),
+    image_size=size if any(size) else None,
+    overlays=not arguments.no_overlays,
+    probabilities=arguments.probabilities,
+  )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+  """Runs a command and returns its exit code."""
+  # Quiet libraries: what they say at start tells the user nothing.
+  os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+  os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+  argv = list(sys.argv[1:] if argv is None else argv)
+  overrides = [a for a in argv if a.startswith("--config.")]
+  rest = [a for a in argv if not a.startswith("--config.")]
+  try:
+    arguments, unknown = _parser().parse_known_args(rest)
+    if unknown:
+      raise errors.InputError(
+        f"unknown argument {unknown[0]!r}; see fcnjax {arguments.command} "
+        "--help."
+      )
+    _run(arguments, overrides)
+  except errors.InputError as error:
+    return _failed(error, 2)
+  except BrokenPipeError:
+    return 0
+  except RuntimeError as error:
+    if type(error).__name__ not in ("NonFiniteError", "Terminated"):
+      raise
+    return _failed(error, 1)
+  return 0
+
+
+def _failed(error: Exception, code: int) -> int:
+  print(f"fcnjax: {' '.join(str(error).split())}", file=sys.stderr)
+  return code
+
+
+if __name__ == "__main__":
+  sys.exit(main())

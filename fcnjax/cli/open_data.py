@@ -1,0 +1,160 @@
+"""From the config's data words to sources, and what is computed from them."""
+
+from collections.abc import Callable
+import pathlib
+from typing import Any
+
+import ml_collections
+
+from fcnjax import errors
+from fcnjax.data import datasets, scenes, sources, weight_maps
+
+SPLITS = {"train": "train_split", "eval": "eval_split", "test": "test_split"}
+
+
+def _folder(data, split, size, resize_label):
+  if split == "test":
+    raise errors.InputError(
+      "data.test_split: a folder has the splits train and val; give the test "
+      "images as data.val_images and data.val_masks."
+    )
+  for key in ("images", "masks"):
+    if not data[key]:
+      raise errors.InputError(
+        f"data.{key} is not set; give the folder, as in "
+        f"--config.data.{key}=photos/{key}."
+      )
+  missing = [d for d in (data.images, data.masks) if not pathlib.Path(d).is_dir()]
+  if missing and data.obtain:
+    raise errors.InputError(f"no folder {missing[0]}: {data.obtain}")
+  return sources.folder(
+    data.images,
+    data.masks,
+    split=split,
+    num_classes=data.num_classes or None,
+    class_names=data.class_names or None,
+    colors=data.colors,
+    label_map=_plain(data.label_map),
+    mask_values=data.mask_values or None,
+    ignore=data.ignore,
+    image_suffix=data.image_suffix,
+    mask_suffix=data.mask_suffix,
+    val_images=data.val_images or None,
+    val_masks=data.val_masks or None,
+    train_list=data.train_list or None,
+    val_list=data.val_list or None,
+    val_fraction=data.val_fraction,
+    channels=data.channels,
+    image_size=size,
+    resize_label=resize_label,
+  )
+
+
+def _card(data, split, size, resize_label):
+  return sources.card(
+    data.source,
+    data.root or None,
+    split,
+    image_size=size,
+    resize_label=resize_label,
+  )
+
+
+def _scenes(data, split, size, resize_label):
+  del data, size, resize_label
+  return scenes.Scenes(split)
+
+
+SOURCES: dict[str, Callable[..., Any]] = {
+  "scenes": _scenes,
+  "folder": _folder,
+  "camvid": _card,
+  "isbi2012": _card,
+}
+
+
+def _plain(value: Any) -> Any:
+  return value.to_dict() if hasattr(value, "to_dict") else value
+
+
+def source(config: ml_collections.ConfigDict, which: str) -> Any:
+  """Returns the source of a split.
+
+  Args:
+    config: the whole config.
+    which: "train", "eval" or "test": the word data.{which}_split. In "train"
+      labels follow `image_size`; in the others they keep their resolution.
+
+  Raises:
+    InputError: if the data are not there or the words do not fit.
+  """
+  data = config.data
+  if data.source not in SOURCES:
+    raise errors.InputError(
+      f"data.source: {data.source!r} is unknown; choose one of "
+      f"{', '.join(SOURCES)}."
+    )
+  split = data[SPLITS[which]]
+  if not split:
+    raise errors.InputError(
+      f"data.{SPLITS[which]} is not set; this data set has no such split."
+    )
+  size = tuple(data.image_size) if any(data.image_size) else None
+  return SOURCES[data.source](data, split, size, which == "train")
+
+
+def class_weights(
+  config: ml_collections.ConfigDict, train: Any, cache: pathlib.Path
+) -> tuple[float, ...] | None:
+  """Returns a factor for each class, or None.
+
+  Raises:
+    InputError: if loss.class_weights is no known word and no k numbers.
+  """
+  word, count = config.loss.class_weights, len(train.classes)
+  if word in ("", "none"):
+    return None
+  if word == "median_frequency":
+    found = weight_maps.class_statistics(train, cache, num_classes=count)
+    weights = weight_maps.median_frequency_weights(
+      found.pixel_counts, found.image_pixel_counts
+    )
+    return tuple(float(w) for w in weights)
+  if word == "card":
+    weights = getattr(
+      datasets.CARDS.get(config.data.source), "class_weights", None
+    )
+    if not weights:
+      raise errors.InputError(
+        f"loss.class_weights='card': the data set {config.data.source!r} has "
+        "no published ones; use 'median_frequency'."
+      )
+    return tuple(weights)
+  try:
+    weights = tuple(float(w) for w in word.strip("()[]").split(","))
+  except ValueError as error:
+    raise errors.InputError(
+      f"loss.class_weights: {word!r} is unknown; use none, median_frequency, "
+      "card or numbers as in '0.5,2,1'."
+    ) from error
+  if len(weights) != count:
+    raise errors.InputError(
+      f"loss.class_weights: {len(weights)} numbers for {count} classes "
+      f"({', '.join(train.classes)}); give one a class."
+    )
+  return weights
+
+
+def with_pixel_weights(
+  config: ml_collections.ConfigDict, train: Any, cache: pathlib.Path
+) -> Any:
+  """Returns the source with U-Net's weight maps if loss.separation is set."""
+  if not config.loss.separation:
+    return train
+  return weight_maps.cached(
+    train,
+    cache / "weights",
+    w0=config.loss.separation,
+    sigma=config.loss.separation_sigma,
+    foreground=config.loss.separation_class,
+  )

@@ -1,0 +1,210 @@
+"""Predicts images of any size and mode, one after the other."""
+
+from collections.abc import Callable, Iterator, Sequence
+import json
+import os
+import pathlib
+import sys
+import time
+from typing import Any
+
+import jax
+from jax import Array
+import jax.numpy as jnp
+from jaxtyping import Float
+import numpy as np
+import PIL.Image
+import tqdm
+
+from fcnjax import errors
+from fcnjax.cli import inputs as input_files
+from fcnjax.data import images
+from fcnjax.data import sources as sources_lib
+from fcnjax.inference import whole
+from fcnjax.ops import resizing
+from fcnjax.report import overlays as overlay_pictures
+from fcnjax.typing import PredictFn
+
+# (predict, image [1, h, w, c]) -> logits [1, h, w, k].
+Strategy = Callable[[PredictFn, np.ndarray], Array | np.ndarray]
+
+RECORD = "predictions.json"
+_LINE_EVERY = 10.0  # Seconds between lines where there is no terminal.
+
+
+def run(
+  predict: PredictFn,
+  inputs: Sequence[str | os.PathLike],
+  output: str | os.PathLike,
+  *,
+  channels: int,
+  mean: int | float | Sequence[int | float],
+  std: int | float | Sequence[int | float],
+  classes: Sequence[str],
+  colors: Sequence[Sequence[int]],
+  strategy: Strategy = whole.whole_image,
+  image_size: tuple[int, int] | None = None,
+  overlays: bool = True,
+  probabilities: bool = False,
+  progress: bool = True,
+) -> list[pathlib.Path]:
+  """Writes the classes of every pixel of every input.
+
+  For an input NAME.jpg it writes `NAME.png`, an indexed PNG with the classes'
+  palette at the image's own size, `overlays/NAME.png`, and, if asked for,
+  `probabilities/NAME.npz` with `probabilities` float16 [h, w, k] and `classes`.
+  `predictions.json` says which class is which number and colour, and which
+  file was predicted from which; files that it does not name are never
+  overwritten. One image is in memory at a time.
+
+  Args:
+    predict: image [b, h, w, c] -> logits [b, h, w, k].
+    inputs: files, folders (the images directly in them) and globs.
+    output: a folder; made if it does not exist.
+    channels: of the network's images: 1, 3 or 4.
+    mean: per channel or for all, in [0, 255]; the network sees
+      (image - mean) / std.
+    std: as `mean`; positive.
+    classes: k names.
+    colors: k triples (r, g, b) in [0, 255].
+    strategy: (predict, image [1, h, w, c]) -> logits [1, h, w, k], such as
+      `functools.partial(tiles.overlap_tile, tile=(388, 388))`.
+    image_size: rows and columns that images are resized to for the network;
+      logits are resized back. None for the image's own size.
+    overlays: whether to write the overlays.
+    probabilities: whether to write the probabilities.
+    progress: whether to show a bar, or lines where there is no terminal.
+
+  Returns:
+    The indexed PNGs, in the order of the inputs.
+
+  Raises:
+    InputError: before anything is written if an input is missing or an output
+      would overwrite what is no prediction; after all others were predicted if
+      some inputs could not be read.
+  """
+  if channels not in (1, 3, 4):
+    raise errors.InputError(
+      f"the network takes {channels} channels, but image files are read with"
+      " 1, 3 or 4; predict from Python with fcnjax.inference instead."
+    )
+  sources = input_files.find(inputs)
+  folder = pathlib.Path(output)
+  kinds = {"": ".png"}
+  kinds |= {"overlays": ".png"} if overlays else {}
+  kinds |= {"probabilities": ".npz"} if probabilities else {}
+  plan = {
+    source: {kind: folder / kind / (name + end) for kind, end in kinds.items()}
+    for source, name in zip(sources, input_files.names(sources), strict=True)
+  }
+  _prepare(folder, plan, classes, colors)
+  written, bad = [], []
+  for source, targets in _shown(list(plan.items()), progress):
+    try:
+      image = images.read_image(source, channels=channels)
+    except errors.InputError as error:
+      bad.append(str(error))
+      continue
+    logits = _logits(predict, strategy, image, mean, std, image_size)
+    if logits.shape[-1] != len(classes) or len(classes) > 256:
+      raise ValueError(
+        f"predict returned {logits.shape[-1]} logits for {len(classes)}"
+        " classes; expected one for each, and at most 256 for an indexed PNG."
+      )
+    labels = np.asarray(logits.argmax(-1)).astype(np.uint8)
+    images.write_index_png(targets[""], labels, colors)
+    if overlays:
+      picture = overlay_pictures.overlay(image, labels, colors)
+      PIL.Image.fromarray(picture).save(targets["overlays"])
+    if probabilities:
+      shares = jax.nn.softmax(logits, axis=-1).astype(np.float16)
+      np.savez_compressed(
+        targets["probabilities"],
+        probabilities=np.asarray(shares),
+        classes=np.array(classes),
+      )
+    written.append(targets[""])
+  if bad:
+    raise errors.InputError(
+      f"{len(bad)} of {len(plan)} images could not be read, all others were"
+      f" predicted: {' | '.join(bad)}"
+    )
+  return written
+
+
+def _logits(
+  predict: PredictFn,
+  strategy: Strategy,
+  image: np.ndarray,
+  mean: int | float | Sequence[int | float],
+  std: int | float | Sequence[int | float],
+  image_size: tuple[int, int] | None,
+) -> Float[Array | np.ndarray, "h w k"]:
+  """The logits at the image's own size."""
+  size = image.shape[:2]
+  if image_size is not None:
+    image = sources_lib.resize_image(image, image_size)
+  mean, std = np.asarray(mean, np.float32), np.asarray(std, np.float32)
+  logits = strategy(predict, ((image - mean) / std)[None].astype(np.float32))
+  if logits.shape[1:3] != size:
+    logits = resizing.resize_bilinear(jnp.asarray(logits), size)
+  return logits[0]
+
+
+def _prepare(
+  folder: pathlib.Path,
+  plan: dict[pathlib.Path, dict[str, pathlib.Path]],
+  classes: Sequence[str],
+  colors: Sequence[Sequence[int]],
+) -> None:
+  """Checks that nothing foreign is overwritten; makes folders and record."""
+  sources = {source.resolve() for source in plan}
+  targets = [t for kinds in plan.values() for t in kinds.values()]
+  for source in sources:
+    if any(source.parent == target.parent.resolve() for target in targets):
+      raise errors.InputError(
+        f"the input {source} lies in the output folder {folder}; choose"
+        " another --output, so that images and predictions do not mix."
+      )
+  record = folder / RECORD
+  try:
+    files = dict(json.loads(record.read_text(encoding="utf-8"))["files"])
+  except (OSError, ValueError, KeyError, TypeError):
+    files = {}
+  for target in targets:
+    if target.exists() and target.stem + ".png" not in files:
+      raise errors.InputError(
+        f"{target} exists and is no earlier prediction; choose another"
+        " --output, nothing was overwritten."
+      )
+  files |= {kinds[""].name: str(source) for source, kinds in plan.items()}
+  content = {
+    "classes": [
+      {"id": i, "name": name, "color": [int(c) for c in color]}
+      for i, (name, color) in enumerate(zip(classes, colors, strict=True))
+    ],
+    "files": dict(sorted(files.items())),
+  }
+  try:
+    for parent in {target.parent for target in targets}:
+      parent.mkdir(parents=True, exist_ok=True)
+    record.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+  except OSError as error:
+    raise errors.InputError(
+      f"cannot write to {folder}: {error.strerror}; choose another --output."
+    ) from error
+
+
+def _shown(items: Sequence[Any], progress: bool) -> Iterator[Any]:
+  """Yields the items; a bar on a terminal, elsewhere a line now and then."""
+  if not progress:
+    yield from items
+  elif sys.stderr.isatty():
+    yield from tqdm.tqdm(items, desc="predict", unit="image")
+  else:
+    last = time.monotonic()
+    for i, item in enumerate(items, start=1):
+      yield item
+      if i == len(items) or time.monotonic() - last > _LINE_EVERY:
+        last = time.monotonic()
+        print(f"predicted {i} of {len(items)} images", file=sys.stderr)

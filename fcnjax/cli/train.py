@@ -1,0 +1,308 @@
+"""fcnjax train: one run from its config to its report, top to bottom."""
+
+import functools
+import pathlib
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+
+from fcnjax import checkpoints, errors
+from fcnjax.cli import build, evaluate as evaluate_command, open_data, workdir
+from fcnjax.data import checks, examples, pipeline
+from fcnjax.metrics import confusion
+from fcnjax.report import overlays, page
+from fcnjax.training import (
+  evaluation,
+  loop,
+  sharding,
+  state as states,
+  statistics,
+  step as steps,
+  writers,
+)
+
+FIGURES = (
+  "mean_iou",
+  "pixel_accuracy",
+  "mean_accuracy",
+  "frequency_weighted_iou",
+)
+
+
+def run(config: ml_collections.ConfigDict, path: pathlib.Path) -> None:
+  """Trains, or goes on where the run in the workdir stopped.
+
+  Args:
+    config: complete and locked.
+    path: the workdir.
+
+  Raises:
+    InputError: before anything is written, if config, data or workdir are
+      wrong.
+    NonFiniteError, Terminated: see fcnjax/training/loop.py.
+  """
+  # 1. The data, and whether its masks can be trained on.
+  train = open_data.source(config, "train")
+  val = open_data.source(config, "eval")
+  test = open_data.source(config, "test") if config.data.test_split else None
+  classes, colors = train.classes, train.colors
+  for name, source in (("train", train), ("val", val)):
+    report = checks.check(source, num_classes=len(classes))
+    for warning in report.warnings:
+      print(f"{name}: {warning}")
+    checks.require(report)
+
+  # 2. The network, the optimizer, and what a state looks like: shapes only.
+  model = build.model(config, num_classes=len(classes))
+  mesh = sharding.create_mesh(
+    data=config.mesh.data, batch_size=config.batch_size
+  )
+  if config.batch_size % config.accumulate:
+    raise errors.InputError(
+      f"accumulate: {config.batch_size} images do not divide into "
+      f"{config.accumulate} parts; change batch_size or accumulate."
+    )
+  size = _image_size(config, train)
+  shapes = _shapes(model, (1, *size, config.data.channels))
+  optimizer = build.optimizer(config, shapes["params"])
+
+  @functools.partial(jax.jit, out_shardings=sharding.replicated(mesh))
+  def create():
+    image = np.zeros((1, *size, config.data.channels), np.float32)
+    variables = model.init(jax.random.key(config.seed), image)
+    return states.create(variables, optimizer, ema=config.ema_decay > 0)
+
+  # 3. The workdir. From here on something is written.
+  for line in workdir.open_for_training(
+    path, config, classes=classes, colors=colors
+  ):
+    print(line)
+  class_weights = open_data.class_weights(config, train, path / "cache")
+  train = open_data.with_pixel_weights(config, train, path / "cache")
+  saved = checkpoints.Checkpoints(
+    path / "checkpoints", keep=config.keep_checkpoints
+  )
+  abstract = jax.tree.map(
+    lambda x: jax.ShapeDtypeStruct(
+      x.shape, x.dtype, sharding=sharding.replicated(mesh)
+    ),
+    jax.eval_shape(create),
+  )
+
+  # 4. Where the run starts: 1. its own latest checkpoint, 2. the parameters
+  #    of another run (init_from), 3. fresh ones.
+  if saved.latest is not None:
+    state = saved.restore(saved.latest, abstract)
+    print(f"resuming {path} at step {saved.latest} of {config.steps}")
+  else:
+    state = create()
+    if config.init_from:
+      state = _start_from(config, state)
+
+  # 5. Functions of the state: a step, an evaluation, a checkpoint.
+  train_step = jax.jit(
+    functools.partial(
+      steps.train_step,
+      apply=model.apply,
+      optimizer=optimizer,
+      seed=config.seed,
+      normalization=config.loss.normalization,
+      class_weights=class_weights,
+      aux_weight=config.loss.aux_weight,
+      accumulate=config.accumulate,
+      ema_decay=config.ema_decay,
+    ),
+    donate_argnums=0,
+    out_shardings=sharding.replicated(mesh),
+  )
+  predictor = build.predictor(config, model.apply)
+  first = int(state.step)
+  main = jax.process_index() == 0
+  writer = writers.Writer(path, resume=first, active=main)
+  progress = writers.Progress(start=first, total=config.steps, active=main)
+  batches = pipeline.training_batches(
+    train,
+    batch_size=config.batch_size,
+    seed=config.seed,
+    start_step=first,
+    transforms=config.data.transforms,
+    mean=config.data.mean,
+    std=config.data.std,
+    process_index=jax.process_index(),
+    process_count=jax.process_count(),
+    workers=config.data.workers,
+    label_margin=config.data.label_margin,
+  )
+
+  def scores_on(source: Any, state: states.TrainState) -> dict[str, Any]:
+    matrix = evaluation.evaluate(
+      predictor(state.variables(averaged=True)),
+      _normalised(config, source),
+      num_classes=len(classes),
+      batch_size=config.evaluation.batch_size,
+    )
+    return confusion.scores(matrix)
+
+  def evaluate(state: states.TrainState, step: int) -> dict[str, Any]:
+    scores = scores_on(val, state)
+    figures = {name: scores[name] for name in FIGURES}
+    writer.write(step, "val", figures | {"iou": scores["iou"]})
+    panels = _draw(config, predictor(state.variables(averaged=True)), val)
+    writer.images(step, "val", panels)
+    overlays.save(path / "overlays", panels)
+    progress.say(f"step {step}/{config.steps}  val {_line(figures)}")
+    return figures
+
+  def save(
+    step: int, state: states.TrainState, figures: dict[str, Any] | None
+  ) -> None:
+    score = None if figures is None else figures["mean_iou"]
+    if score is not None and not np.isfinite(score):
+      score = None  # Nothing but ignored pixels: no candidate for the best.
+    saved.save(step, state, mean_iou=score)
+
+  def finish(state: states.TrainState) -> states.TrainState:
+    """Averages the batch-norm statistics of the final parameters."""
+    model = build.model(config, num_classes=len(classes), bn_momentum=0.0)
+    more = (
+      sharding.to_devices(next(batches), mesh)
+      for _ in range(config.statistics_batches)
+    )
+    stats = statistics.batch_norm_statistics(
+      model.apply, state.variables(), more, seed=config.seed
+    )
+    return state.replace(
+      collections={**state.collections, "batch_stats": stats}
+    )
+
+  # 6. The run.
+  try:
+    state = loop.fit(
+      state,
+      train_step,
+      batches,
+      mesh=mesh,
+      steps=config.steps,
+      batch_size=config.batch_size,
+      log_every=config.log_every,
+      eval_every=config.eval_every,
+      checkpoint_every=config.checkpoint_every,
+      writer=writer,
+      progress=progress,
+      evaluate=evaluate,
+      save=save,
+      names=lambda t: pipeline.batch_names(
+        train, step=t, batch_size=config.batch_size, seed=config.seed
+      ),
+      finish=finish if config.statistics_batches else None,
+    )
+    saved.wait()
+
+    # 7. The best checkpoint, on the test split or else on the validation one.
+    best = saved.best or saved.latest
+    state = saved.restore(best, abstract)
+    split = "val" if test is None else "test"
+    scores = scores_on(val if test is None else test, state)
+  finally:
+    batches.close()
+    progress.close()
+    writer.close()
+    saved.close()
+  evaluate_command.write(
+    path, scores, split=split, step=best, classes=classes
+  )
+  page.write(path)
+  print(confusion.table(scores, classes))
+  print(f"{split}, best step {best}: {_line(scores)}")
+  print(f"{path / 'report' / 'index.html'}")
+
+
+def _start_from(
+  config: ml_collections.ConfigDict, state: states.TrainState
+) -> states.TrainState:
+  """Returns the state with the parameters of the run in `init_from`.
+
+  What does not fit stays fresh, or is left behind, only where `init_drop`
+  names it, and is printed.
+  """
+  other = pathlib.Path(config.init_from)
+  their_config, _, _ = workdir.read(other)
+  theirs, step = workdir.restore(other, their_config, "best")
+  variables, dropped = checkpoints.merge(
+    theirs, state.variables(), drop=config.init_drop, where=str(other)
+  )
+  print(f"starting from {other}, step {step}")
+  for line in dropped:
+    print(f"  {line}")
+  params = variables.pop("params")
+  ema = None if state.ema is None else jax.tree.map(jnp.copy, params)
+  return state.replace(params=params, collections=variables, ema=ema)
+
+
+def _shapes(model: Any, shape: tuple[int, ...]) -> Any:
+  """Returns the variables' shapes; says in one line what a model refuses."""
+  try:
+    return jax.eval_shape(
+      model.init,
+      jax.random.key(0),
+      jax.ShapeDtypeStruct(shape, np.float32),
+    )
+  except ValueError as error:
+    raise errors.InputError(f"model: {error}") from error
+
+
+def _image_size(
+  config: ml_collections.ConfigDict, source: Any
+) -> tuple[int, int]:
+  """Returns the size of a training image, as the transforms leave it."""
+  for name, parameters in reversed(list(config.data.transforms)):
+    if name in ("random_crop", "center_crop", "resize", "pad_to"):
+      return tuple(parameters["size"])
+  return source[0]["image"].shape[:2]
+
+
+def _normalised(config: ml_collections.ConfigDict, source: Any) -> Any:
+  return examples.evaluation_examples(
+    source,
+    mean=config.data.mean,
+    std=config.data.std,
+    workers=config.data.workers,
+  )
+
+
+def _draw(
+  config: ml_collections.ConfigDict, predict: Any, source: Any
+) -> dict[str, np.ndarray]:
+  """Returns panels (image, truth, prediction) of evenly chosen examples."""
+  count = min(config.evaluation.overlays, len(source))
+  panels = {}
+  for index in np.linspace(0, len(source) - 1, count).astype(int):
+    example = next(
+      iter(
+        examples.evaluation_examples(
+          source,
+          mean=config.data.mean,
+          std=config.data.std,
+          workers=1,
+          start=int(index),
+          stop=int(index) + 1,
+        )
+      )
+    )
+    logits = predict(example["image"][None])
+    image = example["image"] * np.float32(config.data.std)
+    image = np.clip(image + np.float32(config.data.mean), 0, 255)
+    panels[pathlib.Path(example["name"]).stem] = overlays.panel(
+      image.astype(np.uint8),
+      overlays.nearest(example["label"], image.shape[:2]),
+      np.asarray(logits)[0].argmax(-1),
+      source.colors,
+    )
+  return panels
+
+
+def _line(figures: dict[str, Any]) -> str:
+  return "  ".join(f"{n} {figures[n]:.4f}" for n in FIGURES[:2])

@@ -1,0 +1,112 @@
+"""Losses: logits and labels to one number per pixel, and what to divide by.
+
+A loss is a sum over pixels divided by a normaliser that depends on the labels
+alone. Keeping the two apart makes gradient accumulation and uneven ignored
+areas exact: the normaliser is that of the whole global batch.
+"""
+
+import jax
+from jax import Array
+import jax.numpy as jnp
+from jaxtyping import Float, Int
+import numpy as np
+
+from fcnjax.typing import IGNORE
+
+# What the summed loss is divided by.
+#   "weights": the sum of the pixels' weights (ignored pixels weigh nothing),
+#   "pixels":  the number of valid pixels, as SegNet's release does,
+#   "sum":     one: the summed loss of FCN's "heavy" learning and of U-Net.
+NORMALIZATIONS = ("weights", "pixels", "sum")
+
+
+def pixel_weights(
+  label: Int[Array | np.ndarray, "b h w"],
+  *,
+  class_weights: Float[Array | np.ndarray, "k"] | None = None,
+  weight: Float[Array | np.ndarray, "b h w"] | None = None,
+) -> Float[Array, "b h w"]:
+  """Returns how much each pixel counts: 0 where it is ignored.
+
+  Args:
+    label: classes in [0, k) or 255 = ignore.
+    class_weights: a factor for each class, as in median frequency balancing.
+    weight: a factor for each pixel, as in U-Net (eq. 2).
+
+  Returns:
+    Non-negative weights: the product of the factors given, 0 if ignored.
+  """
+  label = jnp.asarray(label)
+  valid = label != IGNORE
+  weights = valid.astype(jnp.float32)
+  if class_weights is not None:
+    factors = jnp.asarray(class_weights, jnp.float32)
+    weights = weights * factors[jnp.where(valid, label, 0)]
+  if weight is not None:
+    weights = weights * jnp.asarray(weight, jnp.float32)
+  return weights
+
+
+def normalizer(
+  label: Int[Array | np.ndarray, "b h w"],
+  weights: Float[Array, "b h w"],
+  *,
+  normalization: str = "weights",
+) -> Float[Array, ""]:
+  """Returns what the sum over pixels is divided by, at least a tiny number.
+
+  Args:
+    label: classes in [0, k) or 255 = ignore.
+    weights: from `pixel_weights`.
+    normalization: a word of `NORMALIZATIONS`.
+
+  Raises:
+    ValueError: if `normalization` is unknown.
+  """
+  if normalization not in NORMALIZATIONS:
+    raise ValueError(
+      f"normalization must be one of {NORMALIZATIONS}, got {normalization!r}."
+    )
+  if normalization == "sum":
+    return jnp.float32(1)
+  if normalization == "weights":
+    total = weights.sum(dtype=jnp.float32)
+  else:
+    total = (jnp.asarray(label) != IGNORE).sum(dtype=jnp.float32)
+  return jnp.where(total > 0, total, 1)
+
+
+def cross_entropy(
+  logits: Float[Array | np.ndarray, "b h w k"],
+  label: Int[Array | np.ndarray, "b h w"],
+) -> Float[Array, "b h w"]:
+  """Returns the softmax cross-entropy of every pixel, 0 where it is ignored.
+
+  Args:
+    logits: unnormalised scores; any float dtype, computed in float32.
+    label: classes in [0, k) or 255 = ignore. Other values are a mistake of
+      the data, found by `fcnjax check-data` before the first step.
+
+  Returns:
+    Values in [0, inf), in nats.
+  """
+  logits = jnp.asarray(logits, jnp.float32)
+  label = jnp.asarray(label)
+  chosen = label[..., None] == jnp.arange(logits.shape[-1])[None, None, None]
+  # A comparison instead of a gather: its gradient needs no scatter.
+  score = jnp.where(chosen, logits, 0).sum(-1)
+  loss = jax.nn.logsumexp(logits, axis=-1) - score
+  return jnp.where(label != IGNORE, loss, 0)
+
+
+def total_cross_entropy(
+  logits: Float[Array | np.ndarray, "b h w k"],
+  label: Int[Array | np.ndarray, "b h w"],
+  weights: Float[Array, "b h w"],
+) -> Float[Array, ""]:
+  """Returns the weighted sum of the cross-entropy over all pixels.
+
+  Pixels of weight 0 add nothing, whatever their logits.
+  """
+  loss = cross_entropy(logits, label)
+  return jnp.where(weights > 0, weights * loss, 0).sum(dtype=jnp.float32)

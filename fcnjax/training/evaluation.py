@@ -1,0 +1,96 @@
+"""One confusion matrix over a data set, at the labels' own resolution."""
+
+from collections.abc import Callable, Iterable, Iterator
+import itertools
+from typing import Any
+
+import jax
+from jax import Array
+from jaxtyping import Float, Int
+import numpy as np
+
+from fcnjax.metrics import confusion
+from fcnjax.ops import resizing
+from fcnjax.typing import IGNORE, Example, PredictFn
+
+
+def _shapes(example: Example) -> tuple[tuple[int, ...], tuple[int, ...]]:
+  return np.shape(example["image"]), np.shape(example["label"])
+
+
+def batches(
+  examples: Iterable[Example], *, batch_size: int
+) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
+  """Yields (images, labels, count) of consecutive examples of equal size.
+
+  Every batch has `batch_size` examples, so that each size compiles once; what
+  is missing is filled with copies of the first that are ignored throughout.
+
+  Args:
+    examples: with "image" [h, w, c] and "label" [h', w'].
+    batch_size: number of examples in a batch.
+  """
+  for _, group in itertools.groupby(examples, key=_shapes):
+    while chunk := list(itertools.islice(group, batch_size)):
+      missing = batch_size - len(chunk)
+      images = [e["image"] for e in chunk] + [chunk[0]["image"]] * missing
+      nothing = np.full_like(chunk[0]["label"], IGNORE)
+      labels = [e["label"] for e in chunk] + [nothing] * missing
+      yield np.stack(images), np.stack(labels), len(chunk)
+
+
+def predicted(
+  logits: Float[Array | np.ndarray, "b h w k"], size: tuple[int, int]
+) -> Int[Array, "b h2 w2"]:
+  """Returns the classes at `size` (h2, w2): logits interpolated, then arg max.
+
+  Where the network saw a resized image, its logits are brought to the label's
+  size by bilinear interpolation; labels are never resized.
+  """
+  if tuple(logits.shape[1:3]) != tuple(size):
+    logits = resizing.resize_bilinear(logits, size)
+  return jax.numpy.argmax(logits, axis=-1)
+
+
+def evaluate(
+  predict: PredictFn,
+  examples: Iterable[Example],
+  *,
+  num_classes: int,
+  batch_size: int = 1,
+  visit: Callable[[np.ndarray, np.ndarray], None] | None = None,
+) -> np.ndarray:
+  """Returns the confusion matrix over all examples: int64 [k, k], rows truth.
+
+  Only k × k counts leave the device, unless the predictions are visited.
+
+  Args:
+    predict: image f32 [b, h, w, c] -> logits f32 [b, h, w, k].
+    examples: with "image" f32 [h, w, c] and "label" [h', w'] in [0, k) or 255.
+    num_classes: k.
+    batch_size: how many examples of equal size go through at once.
+    visit: called with (label, prediction), both [h', w'], of each example.
+  """
+
+  @jax.jit
+  def count(logits, label):
+    prediction = predicted(logits, label.shape[1:3])
+    matrix = confusion.confusion_matrix(
+      label, prediction, num_classes=num_classes
+    )
+    return matrix, prediction
+
+  total = np.zeros((num_classes, num_classes), np.int64)
+  pending: Any = None
+  for images, labels, valid in batches(examples, batch_size=batch_size):
+    matrix, prediction = count(predict(images), labels.astype(np.int32))
+    # One batch late: the device works while the host waits for the one before.
+    if pending is not None:
+      total += np.asarray(pending, np.int64)
+    pending = matrix
+    if visit is not None:
+      for label, map_ in zip(labels[:valid], np.asarray(prediction)):
+        visit(label, map_)
+  if pending is not None:
+    total += np.asarray(pending, np.int64)
+  return total

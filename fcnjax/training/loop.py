@@ -1,0 +1,155 @@
+"""The loop: steps, logs, evaluations, checkpoints, and how it stops."""
+
+from collections.abc import Callable, Iterator
+import signal
+import time
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+import numpy as np
+
+from fcnjax.training import sharding, writers
+from fcnjax.training.state import TrainState
+
+
+class NonFiniteError(RuntimeError):
+  """A loss or a gradient is infinite or not a number."""
+
+
+class Terminated(RuntimeError):  # noqa: N818
+  """SIGTERM or Ctrl-C came; the state was saved."""
+
+
+class _Signals:
+  """Notes SIGTERM and SIGINT while the loop runs; a second Ctrl-C interrupts."""
+
+  def __init__(self):
+    self.received: str | None = None
+
+  def __enter__(self):
+    self._before = {}
+    for number in (signal.SIGTERM, signal.SIGINT):
+      try:
+        self._before[number] = signal.signal(number, self._note)
+      except ValueError:  # Not in the main thread: the caller's business.
+        break
+    return self
+
+  def _note(self, number, frame):
+    if number == signal.SIGINT and self.received:
+      raise KeyboardInterrupt
+    self.received = signal.Signals(number).name
+
+  def __exit__(self, *exc):
+    for number, handler in self._before.items():
+      signal.signal(number, handler)
+
+
+def fit(
+  state: TrainState,
+  train_step: Callable[[TrainState, Any], tuple[TrainState, Any]],
+  batches: Iterator[dict[str, np.ndarray]],
+  *,
+  mesh: Mesh,
+  steps: int,
+  batch_size: int,
+  log_every: int,
+  eval_every: int,
+  checkpoint_every: int,
+  writer: writers.Writer,
+  progress: writers.Progress,
+  evaluate: Callable[[TrainState, int], dict[str, Any]],
+  save: Callable[..., None],
+  names: Callable[[int], list[str]],
+  finish: Callable[[TrainState], TrainState] | None = None,
+) -> TrainState:
+  """Returns the state after step `steps`.
+
+  Everything at step t happens in this order, so that a checkpoint of step t
+  comes after all lines of step t: log, evaluate, save. The figures of a step
+  are fetched after the next one was dispatched; the device never waits.
+
+  Args:
+    state: where to start; `state.step` steps are done. It is donated.
+    train_step: jitted; (state, batch) -> (state, metrics).
+    batches: begins with the batch of the next step.
+    mesh: where the batch goes.
+    steps: number of steps of the whole run.
+    batch_size: global; for images a second.
+    log_every: steps between lines of the split "train".
+    eval_every: steps between evaluations; the last step is always evaluated.
+    checkpoint_every: steps between checkpoints; evaluated steps are saved too.
+    writer: for the figures.
+    progress: for the terminal.
+    evaluate: (state, step) -> the figures of the split "val".
+    save: (step, state, figures or None): begins to save a checkpoint.
+    names: step -> the files of that step's batch, for messages.
+    finish: what is done to the state after the last step, before it is
+      evaluated and saved (batch-norm statistics).
+
+  Raises:
+    NonFiniteError: names the step and the files of its batch. No checkpoint
+      after it is written; the last good one stays.
+    Terminated: after SIGTERM or Ctrl-C, when the state was saved.
+  """
+  first = int(state.step)
+  pending = None  # (step, metrics) not yet fetched
+  waited, began, logged = 0.0, time.perf_counter(), first
+
+  def fetch():
+    nonlocal pending, waited, began, logged
+    if pending is None:
+      return
+    step, metrics = pending
+    pending = None
+    metrics = jax.device_get(metrics)
+    if not metrics.pop("finite"):
+      files = names(step - 1)
+      shown = ", ".join(files[:4]) + (", …" if len(files) > 4 else "")
+      raise NonFiniteError(
+        f"the loss is {metrics['loss']} and the gradient's norm "
+        f"{metrics['gradient_norm']} at step {step} (batch: {shown}); lower "
+        "optimizer.learning_rate, set optimizer.clip_norm, or look at these "
+        "files. The last good checkpoint stays."
+      )
+    if step % log_every and step != steps:
+      return
+    elapsed = time.perf_counter() - began
+    figures = {name: float(value) for name, value in metrics.items()}
+    figures["images_per_second"] = (step - logged) * batch_size / elapsed
+    figures["data_wait"] = waited / elapsed
+    writer.write(step, "train", figures)
+    progress.figures(step, figures)
+    waited, began, logged = 0.0, time.perf_counter(), step
+
+  with _Signals() as signals:
+    for step in range(first + 1, steps + 1):
+      asked = time.perf_counter()
+      batch = sharding.to_devices(next(batches), mesh)
+      waited += time.perf_counter() - asked
+      with jax.transfer_guard("disallow"):
+        state, metrics = train_step(state, batch)
+      fetch()  # of the step before
+      pending = (step, metrics)
+      progress.step()
+
+      last = step == steps
+      due = last or step % eval_every == 0
+      if last and finish is not None:
+        fetch()
+        state = finish(state)
+      figures = None
+      if due:
+        fetch()
+        paused = time.perf_counter()
+        figures = evaluate(state, step)
+        began += time.perf_counter() - paused
+      if due or step % checkpoint_every == 0 or signals.received:
+        fetch()
+        save(step, state, figures)
+      if signals.received and not last:
+        raise Terminated(
+          f"{signals.received} at step {step}: saved; the same command resumes."
+        )
+  return state

@@ -1,0 +1,136 @@
+"""One step of training: (state, batch) -> (state, metrics), a pure function."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from jax import Array
+import jax.numpy as jnp
+import optax
+
+from fcnjax import losses
+from fcnjax.training.state import TrainState
+from fcnjax.typing import Batch, Outputs
+
+Metrics = dict[str, Array]
+
+
+def total_loss(
+  outputs: Outputs, label: Array, weights: Array, *, aux_weight: float
+) -> Array:
+  """Returns the summed cross-entropy of the logits and auxiliary logits."""
+  loss = losses.total_cross_entropy(outputs["logits"], label, weights)
+  if "aux_logits" in outputs:
+    auxiliary = outputs["aux_logits"]
+    loss += aux_weight * losses.total_cross_entropy(auxiliary, label, weights)
+  return loss
+
+
+def _split(batch: Batch, parts: int) -> Batch:
+  """Returns arrays [parts, b / parts, …].
+
+  Part i holds the examples i, i + parts, …: under a batch that is spread over
+  devices every part is spread over all of them, so that nothing moves.
+  """
+  return jax.tree.map(
+    lambda x: x.reshape(-1, parts, *x.shape[1:]).swapaxes(0, 1), batch
+  )
+
+
+def train_step(
+  state: TrainState,
+  batch: Batch,
+  *,
+  apply: Callable[..., Any],
+  optimizer: optax.GradientTransformation,
+  seed: int,
+  normalization: str = "weights",
+  class_weights: tuple[float, ...] | None = None,
+  aux_weight: float = 0.0,
+  accumulate: int = 1,
+  ema_decay: float = 0.0,
+) -> tuple[TrainState, Metrics]:
+  """Returns the state after one step and what is to be logged.
+
+  Args:
+    state: as before the step; donate it.
+    batch: the global batch; "weight" multiplies the loss of its pixels.
+    apply: the model's `apply`.
+    optimizer: as the state was created with.
+    seed: of the run; the step's random key is that folded with the step.
+    normalization: a word of `losses.NORMALIZATIONS`.
+    class_weights: a factor for each class.
+    aux_weight: of the auxiliary logits' loss.
+    accumulate: number of parts that the batch is cut into, one after another
+      through the network; the gradient is that of the whole batch. Batch norm
+      sees the parts.
+    ema_decay: of the moving average of the parameters, if the state has one.
+
+  Returns:
+    The new state, and "loss" (of the whole batch, in units of
+    `normalization`), "gradient_norm" and "finite" (bool).
+  """
+  key = jax.random.fold_in(jax.random.key(seed), state.step)
+  weights = losses.pixel_weights(
+    batch["label"],
+    class_weights=None if class_weights is None else jnp.array(class_weights),
+    weight=batch.get("weight"),
+  )
+  divisor = losses.normalizer(
+    batch["label"], weights, normalization=normalization
+  )
+
+  def loss_fn(params, collections, image, label, weights, key):
+    outputs, changed = apply(
+      {"params": params, **collections},
+      image,
+      train=True,
+      mutable=list(collections),
+      rngs={"dropout": key},
+    )
+    loss = total_loss(outputs, label, weights, aux_weight=aux_weight) / divisor
+    return loss, {**collections, **changed}
+
+  gradient_fn = jax.value_and_grad(loss_fn, has_aux=True)
+  arrays = (batch["image"], batch["label"], weights)
+  if accumulate == 1:
+    (loss, collections), gradients = gradient_fn(
+      state.params, state.collections, *arrays, key
+    )
+  else:
+
+    def add_part(carry, part):
+      loss, gradients, collections, index = carry
+      (part_loss, collections), part_gradients = gradient_fn(
+        state.params, collections, *part, jax.random.fold_in(key, index)
+      )
+      gradients = jax.tree.map(jnp.add, gradients, part_gradients)
+      return (loss + part_loss, gradients, collections, index + 1), None
+
+    zeros = jax.tree.map(jnp.zeros_like, state.params)
+    start = (jnp.float32(0), zeros, state.collections, jnp.int32(0))
+    (loss, gradients, collections, _), _ = jax.lax.scan(
+      add_part, start, _split(arrays, accumulate)
+    )
+
+  updates, opt_state = optimizer.update(
+    gradients, state.opt_state, state.params
+  )
+  params = optax.apply_updates(state.params, updates)
+  ema = state.ema
+  if ema is not None:
+    ema = optax.incremental_update(params, ema, 1 - ema_decay)
+  norm = optax.global_norm(gradients)
+  metrics = {
+    "loss": loss,
+    "gradient_norm": norm,
+    "finite": jnp.isfinite(loss) & jnp.isfinite(norm),
+  }
+  state = TrainState(
+    step=state.step + 1,
+    params=params,
+    collections=collections,
+    opt_state=opt_state,
+    ema=ema,
+  )
+  return state, metrics

@@ -1,0 +1,145 @@
+"""Where a run writes: metrics.jsonl, TensorBoard events, the terminal."""
+
+import json
+import math
+import os
+import pathlib
+import sys
+from typing import Any
+
+import numpy as np
+import tqdm
+
+
+def keep_until(path: pathlib.Path, step: int) -> None:
+  """Drops the lines of metrics.jsonl after `step`, and a torn last line.
+
+  A run that was killed may have written beyond its last checkpoint; resumed,
+  it writes those lines again. The file is replaced in one move.
+  """
+  if not path.is_file():
+    return
+  kept = []
+  for line in path.read_text().splitlines():
+    try:
+      record = json.loads(line)
+    except json.JSONDecodeError:
+      continue
+    if record["step"] <= step:
+      kept.append(line + "\n")
+  new = path.with_suffix(".jsonl.new")
+  new.write_text("".join(kept))
+  new.replace(path)
+
+
+def _plain(value: Any) -> Any:
+  """Returns a JSON number, list or string; NaN and infinity become null."""
+  if isinstance(value, np.ndarray | list | tuple):
+    return [_plain(v) for v in value]
+  if isinstance(value, np.integer):
+    return int(value)
+  if isinstance(value, float | np.floating):
+    return float(value) if math.isfinite(value) else None
+  return value
+
+
+class Writer:
+  """metrics.jsonl, TensorBoard events and one line in the terminal each.
+
+  Only one process of a run writes; the others' writer does nothing.
+  """
+
+  def __init__(
+    self, workdir: pathlib.Path, *, resume: int, active: bool = True
+  ):
+    """Opens the files of `workdir`.
+
+    Args:
+      workdir: exists already.
+      resume: the step that the run resumes from; later lines are dropped.
+      active: whether this process writes.
+    """
+    self._active = active
+    if not active:
+      return
+    # Imported here: it loads protobuf, which evaluation does without.
+    import tensorboardX
+
+    path = workdir / "metrics.jsonl"
+    keep_until(path, resume)
+    self._file = path.open("a")
+    self._events = tensorboardX.SummaryWriter(
+      str(workdir), purge_step=resume + 1 if resume else None
+    )
+
+  def write(self, step: int, split: str, figures: dict[str, Any]) -> None:
+    """Appends one object: step, split, then the figures."""
+    if not self._active:
+      return
+    record = {"step": step, "split": split}
+    record |= {name: _plain(value) for name, value in figures.items()}
+    self._file.write(json.dumps(record) + "\n")
+    self._file.flush()
+    for name, value in record.items():
+      if isinstance(value, int | float) and name != "step":
+        self._events.add_scalar(f"{split}/{name}", value, step)
+
+  def images(self, step: int, split: str, panels: dict[str, Any]) -> None:
+    """Writes uint8 [h, w, 3] pictures as TensorBoard images."""
+    if not self._active:
+      return
+    for name, panel in panels.items():
+      self._events.add_image(f"{split}/{name}", panel, step, dataformats="HWC")
+
+  def close(self) -> None:
+    """Makes everything durable and closes the files."""
+    if not self._active:
+      return
+    self._file.flush()
+    os.fsync(self._file.fileno())
+    self._file.close()
+    self._events.close()
+
+
+class Progress:
+  """A progress bar in a terminal, plain lines elsewhere."""
+
+  def __init__(self, *, start: int, total: int, active: bool = True):
+    """Starts at step `start` of `total`."""
+    self._bar = None
+    self._active = active
+    self._total = total
+    if active and sys.stderr.isatty():
+      self._bar = tqdm.tqdm(
+        initial=start, total=total, unit="step", ncols=79, leave=True,
+        bar_format="{n_fmt}/{total_fmt} |{bar}| {remaining} {postfix}",
+      )  # fmt: skip
+
+  def step(self) -> None:
+    """Counts one step."""
+    if self._bar is not None:
+      self._bar.update()
+
+  def figures(self, step: int, figures: dict[str, float]) -> None:
+    """Shows loss, images a second and the share of time spent on data."""
+    loss = f"loss {figures['loss']:.4g}"
+    speed = f"{figures['images_per_second']:.1f} images/s"
+    wait = f"data {100 * figures['data_wait']:.0f}%"
+    if self._bar is not None:
+      self._bar.set_postfix_str(f"{loss} {speed} {wait}")
+    else:
+      self.say(f"step {step}/{self._total}  {loss}  {speed}  {wait}")
+
+  def say(self, line: str) -> None:
+    """Prints one line, above the bar where there is one."""
+    if not self._active:
+      return
+    if self._bar is not None:
+      self._bar.write(line, file=sys.stderr)
+    else:
+      print(line, file=sys.stderr, flush=True)
+
+  def close(self) -> None:
+    """Leaves the bar where it stands."""
+    if self._bar is not None:
+      self._bar.close()

@@ -1,0 +1,33 @@
+"""The words that everyone uses.
+
+Shapes are written b h w c k: batch, rows, columns, channels, classes.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from jax import Array
+import numpy as np
+
+# One example on the host: "image" uint8 or float32 [h, w, c] in [0, 255],
+# "label" uint8 [h, w] in [0, k) or 255 = ignore, "name" str, and optionally
+# "weight" float32 [h, w].
+Example = dict[str, Any]
+
+# A training batch: "image" f32 [b, h, w, c] (normalised), "label" i32
+# [b, h, w] in [0, k) or 255 = ignore, optionally "weight" f32 [b, h, w].
+# An example that only pads the batch is an all-ignored one.
+Batch = dict[str, Array | np.ndarray]
+
+# "stage1" ... "stage5": stage i is what has stride 2^i in the undilated net.
+Features = dict[str, Array]
+
+# "logits" f32 [b, h, w, k] at the input's size, and what training needs
+# besides ("aux_logits", "features").
+Outputs = dict[str, Array]
+
+# image f32 [b, h, w, c] -> logits f32 [b, h, w, k]. Every inference strategy,
+# export and evaluation composes over it.
+PredictFn = Callable[[Array], Array]
+
+IGNORE = 255  # The label that no loss and no metric counts.

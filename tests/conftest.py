@@ -1,0 +1,40 @@
+"""Eight CPU devices, no silent rank promotion, and the folder of real images."""
+
+import os
+import pathlib
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ["XLA_FLAGS"] = (
+  os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+)
+
+import hypothesis  # noqa: E402
+import jax  # noqa: E402
+import pytest  # noqa: E402
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+hypothesis.settings.register_profile(
+  "fcnjax", deadline=None, max_examples=20, derandomize=True
+)
+hypothesis.settings.load_profile("fcnjax")
+
+
+@pytest.fixture(scope="session")
+def real_data() -> pathlib.Path:
+  """The folder with camvid/ and isbi2012/ (see CONTRIBUTING.md)."""
+  default = pathlib.Path(__file__).parents[1] / ".." / "shared" / "data"
+  root = pathlib.Path(os.environ.get("FCNJAX_DATA", default)).resolve()
+  if not (root / "camvid" / "train.txt").is_file():
+    pytest.skip(f"no CamVid below {root}; set FCNJAX_DATA")
+  return root
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+  """With FCNJAX_NO_SKIP=1 (continuous integration) a skipped test fails."""
+  report = yield
+  if os.environ.get("FCNJAX_NO_SKIP") == "1" and report.skipped:
+    report.outcome = "failed"
+    report.longrepr = f"skipped where nothing may be skipped: {report.longrepr}"
+  return report
