@@ -83,6 +83,7 @@ def _isbi2012(config):
   config.data.label_margin = 92
   config.evaluation.strategy = "overlap_tile"
   config.evaluation.tile = (388, 388)
+  config.evaluation.margin = 92
   config.evaluation.batch_size = 1
   config.mesh.data = 1
 

@@ -50,10 +50,20 @@ STRATEGIES = {
     predict, image, multiple=e.multiple
   ),
   "overlap_tile": lambda e, predict, image: tiles.overlap_tile(
-    predict, image, tile=e.tile, margin=e.margin
+    predict,
+    image,
+    tile=e.tile,
+    margin=e.margin,
+    stride=e.stride,
+    batch=e.batch_size,
   ),
   "sliding_window": lambda e, predict, image: tiles.sliding_window(
-    predict, image, window=e.window, overlap=e.overlap
+    predict,
+    image,
+    window=e.window,
+    overlap=e.overlap,
+    margin=e.margin,
+    batch=e.batch_size,
   ),
 }
 

@@ -101,7 +101,10 @@ def get_config() -> ml_collections.ConfigDict:
         "strategy": "whole",  # "overlap_tile", "sliding_window"
         "multiple": 1,  # "whole": sizes are padded to a multiple of this
         "tile": (388, 388),  # "overlap_tile": the output, pixels
-        "margin": 92,  # "overlap_tile": pixels on each side
+        # Pixels on each side: "overlap_tile": that the network loses;
+        # "sliding_window": that are cut from a window's logits.
+        "margin": 0,
+        "stride": 16,  # "overlap_tile": tiles start at multiples of this
         "window": (513, 513),  # "sliding_window": pixels
         "overlap": 0.5,  # "sliding_window": share of the window
         "overlays": 4,  # examples drawn at each evaluation

@@ -58,7 +58,11 @@ def run(
   )
   scores = confusion.scores(matrix)
   scores["boundary_f1"] = boundary.mean_bf_score(np.stack(outlines))
-  write(path, scores, split=split, step=step, classes=classes)
+  scores["confusion_matrix"] = matrix.tolist()
+  scores["images"] = len(source)
+  write(
+    path, scores, split=split, step=step, classes=classes, colors=source.colors
+  )
   print(confusion.table(scores, classes))
   print(f"boundary F1 (BF) {scores['boundary_f1']:.4f}")
   print(f"{len(source)} images, checkpoint of step {step}")
@@ -71,12 +75,14 @@ def write(
   split: str,
   step: int,
   classes: tuple[str, ...],
+  colors: tuple[tuple[int, int, int], ...],
 ) -> None:
   """Writes evaluation.json in one move."""
   record = {
     "split": split,
     "step": step,
     "classes": list(classes),
+    "colors": [list(color) for color in colors],
     **confusion.record(scores),
   }
   temporary = path / f".evaluation-{os.getpid()}"

@@ -144,7 +144,11 @@ def run(config: ml_collections.ConfigDict, path: pathlib.Path) -> None:
       num_classes=len(classes),
       batch_size=config.evaluation.batch_size,
     )
-    return confusion.scores(matrix)
+    scores = confusion.scores(matrix)
+    return scores | {
+      "confusion_matrix": matrix.tolist(),
+      "images": len(source),
+    }
 
   def evaluate(state: states.TrainState, step: int) -> dict[str, Any]:
     scores = scores_on(val, state)
@@ -212,7 +216,7 @@ def run(config: ml_collections.ConfigDict, path: pathlib.Path) -> None:
     writer.close()
     saved.close()
   evaluate_command.write(
-    path, scores, split=split, step=best, classes=classes
+    path, scores, split=split, step=best, classes=classes, colors=colors
   )
   page.write(path)
   print(confusion.table(scores, classes))

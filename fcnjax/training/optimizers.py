@@ -34,7 +34,7 @@ def path_of(key_path) -> str:
   )
 
 
-def factors(params: Any, groups: Sequence[Group]) -> tuple[Any, Any]:
+def factors(params: Any, groups: Sequence[Sequence[Any]]) -> tuple[Any, Any]:
   """Returns two trees like `params`: learning-rate and decay factors.
 
   Raises:
@@ -116,7 +116,7 @@ def sgd(
   momentum: float = 0.9,
   nesterov: bool = False,
   weight_decay: float = 0.0,
-  groups: Sequence[Group] = (),
+  groups: Sequence[Sequence[Any]] = (),
   clip_norm: float = 0.0,
 ) -> optax.GradientTransformation:
   """Returns SGD with momentum: v ← m·v + g + λ·p, p ← p − lr·v.
@@ -148,7 +148,7 @@ def adamw(
   params: Any,
   *,
   weight_decay: float = 0.0,
-  groups: Sequence[Group] = (),
+  groups: Sequence[Sequence[Any]] = (),
   clip_norm: float = 0.0,
   b1: float = 0.9,
   b2: float = 0.999,

@@ -4,7 +4,6 @@ from typing import Any
 
 from flax import struct
 import jax
-from jax import Array
 import jax.numpy as jnp
 import optax
 
@@ -22,7 +21,7 @@ class TrainState:
     ema: an exponential moving average of `params`, or None.
   """
 
-  step: Array
+  step: Any
   params: Any
   collections: dict[str, Any]
   opt_state: Any

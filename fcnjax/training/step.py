@@ -120,7 +120,7 @@ def train_step(
   ema = state.ema
   if ema is not None:
     ema = optax.incremental_update(params, ema, 1 - ema_decay)
-  norm = optax.global_norm(gradients)
+  norm = optax.tree.norm(gradients)
   metrics = {
     "loss": loss,
     "gradient_norm": norm,

@@ -1,0 +1,1 @@
+"""Data: sources of (image, label) examples, checks of masks, pipelines."""

@@ -1,0 +1,83 @@
+"""What is known about a data set: the form that every card fills in."""
+
+from collections.abc import Callable
+import dataclasses
+import pathlib
+
+from fcnjax import errors
+
+Pair = tuple[pathlib.Path, pathlib.Path]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Card:
+  """A data set.
+
+  Attributes:
+    name: the word in configs.
+    title: its name for people.
+    classes: k names, position = label.
+    colors: k RGB triples in [0, 255].
+    label_map: {raw value: label}, or None where raw values are labels.
+    ignore: raw values that become 255.
+    channels: of the images; 1 = grey, 3 = RGB.
+    splits: the labelled ones: {split: number of images}.
+    mean: of the training images, a channel, units of [0, 255].
+    std: their standard deviation, likewise.
+    class_weights: those published with the data set, or None.
+    files: (folder, split) -> the pairs of files that the layout promises.
+    licence: what may be done with the data.
+    citation: whom to cite.
+    obtain: where the data come from, one sentence.
+  """
+
+  name: str
+  title: str
+  classes: tuple[str, ...]
+  colors: tuple[tuple[int, int, int], ...]
+  label_map: dict[int, int] | None = None
+  ignore: tuple[int, ...] = (255,)
+  channels: int = 3
+  splits: dict[str, int]
+  mean: tuple[float, ...]
+  std: tuple[float, ...]
+  class_weights: tuple[float, ...] | None = None
+  files: Callable[[pathlib.Path, str], list[Pair]]
+  licence: str
+  citation: str
+  obtain: str
+
+  def pairs(self, root: str | pathlib.Path | None, split: str) -> list[Pair]:
+    """Returns the (image, mask) files of a split.
+
+    Args:
+      root: the folder that holds the data set.
+      split: a key of `splits`.
+
+    Raises:
+      InputError: if there is no such split, or the folder or a file is
+        missing; then it says where the data come from.
+    """
+    if split not in self.splits:
+      raise errors.InputError(
+        f"{self.title} has no labelled split {split!r}; take one of"
+        f" {', '.join(self.splits)}."
+      )
+    remedy = f"{self.obtain} Then set --config.data.root=DIR."
+    if not root:
+      raise errors.InputError(f"{self.title} needs data.root. {remedy}")
+    root = pathlib.Path(root)
+    if not root.is_dir():
+      raise errors.InputError(
+        f"no folder {str(root)!r} with {self.title}. {remedy}"
+      )
+    try:
+      pairs = self.files(root, split)
+    except errors.InputError as error:
+      raise errors.InputError(f"{self.title}: {error} {remedy}") from error
+    for file in (file for pair in pairs for file in pair):
+      if not file.is_file():
+        raise errors.InputError(
+          f"{file} of {self.title} does not exist. {remedy}"
+        )
+    return pairs

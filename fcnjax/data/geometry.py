@@ -1,0 +1,236 @@
+"""Image, label and weight moved together: the samplers that transforms share.
+
+Nothing here is random. Pixel (y, x) covers the square [y, y+1) x [x, x+1), so
+all sampling is at half-pixel centres. Image and weight are interpolated
+bilinearly, the label takes its nearest pixel: no class is ever invented. Where
+there is no source pixel, `boundary` decides: "fill" gives the colour `fill`,
+the label 255 and the weight 0, "reflect" mirrors all three alike.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from fcnjax import typing
+
+# image float32 [h, w, c] in [0, 255], label uint8 [h, w] in [0, k) or 255,
+# and optionally weight float32 [h, w].
+Example = dict[str, tf.Tensor]
+# One value, or one a channel.
+PerChannel = float | int | Sequence[float | int]
+
+BOUNDARIES = ("fill", "reflect")
+
+
+def pixel_grid(size: tf.Tensor | Sequence[int]) -> tf.Tensor:
+  """Returns where every pixel is: float32 [h, w, 2], (y, x) in pixels."""
+  rows, columns = tf.meshgrid(
+    tf.range(size[0]), tf.range(size[1]), indexing="ij"
+  )
+  return tf.cast(tf.stack([rows, columns], axis=-1), tf.float32)
+
+
+def reflect(index: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
+  """Returns indices or coordinates mirrored into [0, length - 1].
+
+  The border pixel is not repeated: -1 becomes 1.
+  """
+  last = tf.cast(length - 1, index.dtype)
+  period = tf.maximum(2 * last, 1)
+  index = tf.math.floormod(index, period)
+  return tf.minimum(tf.minimum(index, period - index), last)
+
+
+def warp(
+  example: Example,
+  coordinates: tf.Tensor,
+  *,
+  boundary: str = "reflect",
+  fill: PerChannel = 0.0,
+) -> Example:
+  """Returns the example sampled at other places.
+
+  Args:
+    example: image, label and optional weight.
+    coordinates: float32 [h', w', 2], (y, x) of the source in pixels, where
+      integers are the centres of pixels.
+    boundary: "reflect" mirrors what lies outside; "fill" gives the colour
+      `fill`, label 255 and weight 0 to each pixel whose nearest source pixel
+      does not exist.
+    fill: the colour of the padding, in [0, 255].
+
+  Returns:
+    The example at h' x w': image and weight bilinear, label nearest.
+
+  Raises:
+    ValueError: for an unknown boundary.
+  """
+  _check(boundary)
+  size = tf.shape(example["label"])
+  y, x = coordinates[..., 0], coordinates[..., 1]
+  height, width = tf.unstack(tf.cast(size, tf.float32))
+  inside = (y >= -0.5) & (y < height - 0.5) & (x >= -0.5) & (x < width - 0.5)
+  if boundary == "reflect":
+    y, x = reflect(y, size[0]), reflect(x, size[1])
+  y = tf.clip_by_value(y, 0.0, height - 1)
+  x = tf.clip_by_value(x, 0.0, width - 1)
+
+  top, left = tf.cast(y, tf.int32), tf.cast(x, tf.int32)
+  down = y - tf.cast(top, tf.float32)
+  right = x - tf.cast(left, tf.float32)
+  below = tf.minimum(top + 1, size[0] - 1)
+  beside = tf.minimum(left + 1, size[1] - 1)
+  nearest = (tf.where(down < 0.5, top, below) * size[1]) + tf.where(
+    right < 0.5, left, beside
+  )
+
+  def sample(values, outside):
+    flat = tf.reshape(values, [-1, *values.shape[2:]])
+    if values.dtype == tf.uint8:
+      moved = tf.gather(flat, nearest)
+    else:
+      # Written as differences, it gives the pixel itself at its centre.
+      across = tf.reshape(right, _leading(right, values.ndim))
+      along = tf.reshape(down, _leading(down, values.ndim))
+      upper = tf.gather(flat, top * size[1] + left)
+      upper += (tf.gather(flat, top * size[1] + beside) - upper) * across
+      lower = tf.gather(flat, below * size[1] + left)
+      lower += (tf.gather(flat, below * size[1] + beside) - lower) * across
+      moved = upper + (lower - upper) * along
+    if boundary == "reflect":
+      return moved
+    mask = tf.reshape(inside, _leading(inside, values.ndim))
+    return tf.where(mask, moved, tf.cast(outside, values.dtype))
+
+  return _mapped(example, sample, fill)
+
+
+def window(
+  example: Example,
+  offset: tf.Tensor,
+  size: tf.Tensor,
+  *,
+  boundary: str = "fill",
+  fill: PerChannel = 0.0,
+) -> Example:
+  """Returns a window of the example, which may reach beyond it.
+
+  Args:
+    example: image, label and optional weight.
+    offset: int32 [2], the row and column where the window begins.
+    size: int32 [2], its height and width in pixels.
+    boundary: "fill" or "reflect".
+    fill: the colour of the padding, in [0, 255].
+
+  Returns:
+    The example at exactly `size`.
+
+  Raises:
+    ValueError: for an unknown boundary.
+  """
+  _check(boundary)
+  shape = tf.shape(example["label"])
+  if boundary == "reflect":
+    rows, columns = (
+      reflect(offset[i] + tf.range(size[i]), shape[i]) for i in (0, 1)
+    )
+    return _mapped(
+      example,
+      lambda values, _: tf.gather(tf.gather(values, rows), columns, axis=1),
+    )
+  start = tf.clip_by_value(offset, 0, shape)
+  stop = tf.clip_by_value(offset + size, start, shape)
+  before = tf.minimum(tf.maximum(-offset, 0), size)
+  paddings = tf.stack([before, size - before - (stop - start)], axis=1)
+  inside = tf.pad(tf.ones(stop - start, tf.bool), paddings)
+
+  def cut(values, outside):
+    values = values[start[0] : stop[0], start[1] : stop[1]]
+    channels = [[[0, 0]]] * (values.ndim - 2)
+    values = tf.pad(values, tf.concat([paddings, *channels], axis=0))
+    mask = tf.reshape(inside, _leading(inside, values.ndim))
+    return tf.where(mask, values, tf.cast(outside, values.dtype))
+
+  return _mapped(example, cut, fill)
+
+
+def resized(
+  example: Example, size: tf.Tensor, *, antialias: bool = False
+) -> Example:
+  """Returns the example at another size.
+
+  Args:
+    example: image, label and optional weight.
+    size: int32 [2], height and width in pixels.
+    antialias: whether image and weight are averaged when they shrink.
+  """
+
+  def resize(values, _):
+    flat = values.ndim == 2
+    values = tf.image.resize(
+      values[..., None] if flat else values,
+      size,
+      "nearest" if values.dtype == tf.uint8 else "bilinear",
+      antialias=antialias,
+    )
+    return values[..., 0] if flat else values
+
+  return _mapped(example, resize)
+
+
+def mirrored(example: Example, axes: tf.Tensor) -> Example:
+  """Returns the example reversed along the axes (y, x) that are true."""
+
+  def reverse(values, _):
+    channels = tf.zeros([values.ndim - 2], tf.bool)
+    dims = tf.concat([axes, channels], axis=0)
+    return tf.raw_ops.Reverse(tensor=values, dims=dims)
+
+  return _mapped(example, reverse)
+
+
+def turned(example: Example, turns: tf.Tensor) -> Example:
+  """Returns the example turned counter-clockwise by 0 to 3 quarters."""
+  height, width = tf.unstack(tf.shape(example["label"]))
+  # The flat index of the source is first + down * row + right * column.
+  last = height * width - 1
+  first = tf.gather([0, width - 1, last, last - (width - 1)], turns)
+  down = tf.gather([width, -1, -width, 1], turns)
+  right = tf.gather([1, width, -1, -width], turns)
+  rows = tf.where(turns % 2 == 0, height, width)
+  columns = tf.where(turns % 2 == 0, width, height)
+  index = first + down * tf.range(rows)[:, None] + right * tf.range(columns)
+  return _mapped(
+    example,
+    lambda values, _: tf.gather(
+      tf.reshape(values, [-1, *values.shape[2:]]), index
+    ),
+  )
+
+
+def _mapped(
+  example: Example,
+  function: Callable[[tf.Tensor, Any], tf.Tensor],
+  fill: PerChannel = 0.0,
+) -> Example:
+  """Returns the example with function(values, outside) for each of its maps."""
+  outside = {"image": fill, "label": typing.IGNORE, "weight": 0.0}
+  moved = dict(example)
+  for key in outside.keys() & example.keys():
+    moved[key] = function(example[key], outside[key])
+    # The number of channels is known, whatever moved the pixels.
+    moved[key].set_shape([None, None, *example[key].shape[2:]])
+  return moved
+
+
+def _leading(values: tf.Tensor, rank: int) -> tf.Tensor:
+  """Returns the shape of `values` with ones behind, up to `rank`."""
+  return tf.concat([tf.shape(values), [1] * (rank - 2)], axis=0)
+
+
+def _check(boundary: str) -> None:
+  if boundary not in BOUNDARIES:
+    raise ValueError(
+      f"boundary must be one of {', '.join(BOUNDARIES)}, got {boundary!r}."
+    )

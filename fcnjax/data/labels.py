@@ -1,0 +1,246 @@
+"""From the numbers in mask files to training labels, in one place.
+
+A mask file holds raw values; training sees labels in [0, k) or 255 = ignore.
+`LabelTable` is the only thing between the two. What a value outside the table
+probably means is put into words here too.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+import dataclasses
+
+from jaxtyping import Bool, Integer, UInt8
+import numpy as np
+
+from fcnjax import errors, typing
+
+# Cityscapes: labelIds -> trainIds (cityscapesScripts, helpers/labels.py).
+_CITYSCAPES_IDS = (7, 8, 11, 12, 13, 17, *range(19, 29), 31, 32, 33)
+
+
+def named_map(name: str, *, num_classes: int) -> dict[int, int]:
+  """Returns a label map that has a name.
+
+  Args:
+    name: "cityscapes_train_ids" (labelIds to 19 trainIds), or
+      "zero_is_ignored" (0 becomes 255, value v becomes v - 1: ADE20K, SUN).
+    num_classes: k.
+
+  Raises:
+    InputError: if there is no such name.
+  """
+  if name == "cityscapes_train_ids":
+    ids = {raw: train for train, raw in enumerate(_CITYSCAPES_IDS)}
+    return {raw: ids.get(raw, typing.IGNORE) for raw in range(34)}
+  if name == "zero_is_ignored":
+    shifted = {raw: raw - 1 for raw in range(1, num_classes + 1)}
+    return {0: typing.IGNORE, **shifted}
+  raise errors.InputError(
+    f"no label map is called {name!r}; data.label_map is a table {{raw value:"
+    " class}, 'cityscapes_train_ids' or 'zero_is_ignored'."
+  )
+
+
+def value_map(
+  mask_values: Sequence[int],
+  *,
+  num_classes: int,
+  label_map: Mapping | str | None = None,
+) -> dict[int, int]:
+  """Returns the label map that `mask_values` is short for.
+
+  Raises:
+    InputError: if they are not as many as the classes, or `label_map`, which
+      says the same, is given as well.
+  """
+  if label_map:
+    raise errors.InputError(
+      "data.mask_values and data.label_map say the same; set one of them."
+    )
+  if not len(set(mask_values)) == len(mask_values) == num_classes:
+    raise errors.InputError(
+      f"data.mask_values is {tuple(mask_values)}; expected {num_classes}"
+      " different values, one a class."
+    )
+  return {int(value): label for label, value in enumerate(mask_values)}
+
+
+def class_names(
+  num_classes: int | None, *, names: Sequence[str] | None = None
+) -> tuple[str, ...]:
+  """Returns the names, or "class 0", "class 1", ... where there are none.
+
+  Raises:
+    InputError: if neither is given, or the numbers differ.
+  """
+  if not num_classes and not names:
+    raise errors.InputError(
+      "how many classes do the masks have? Set data.num_classes (background"
+      " counts as one) or data.class_names."
+    )
+  if names and num_classes and num_classes != len(names):
+    raise errors.InputError(
+      f"data.num_classes is {num_classes}, but data.class_names has"
+      f" {len(names)} names; one of the two is enough."
+    )
+  return tuple(names or (f"class {label}" for label in range(num_classes)))
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelTable:
+  """What every raw value of a mask becomes.
+
+  Attributes:
+    num_classes: k.
+    targets: [65536]; position = raw value; a label in [0, k), 255 = ignore,
+      or -1 = no mask may hold this value.
+  """
+
+  num_classes: int
+  targets: Integer[np.ndarray, "65536"]
+
+  @classmethod
+  def build(
+    cls,
+    num_classes: int,
+    *,
+    label_map: Mapping | str | None = None,
+    ignore: int | Collection[int] = typing.IGNORE,
+  ) -> "LabelTable":
+    """Builds the table.
+
+    Args:
+      num_classes: k, in [2, 255].
+      label_map: {raw value: label in [0, k) or 255}, or the name of one (see
+        `named_map`). With it, only its values and the ignored ones may occur;
+        without it raw values are labels. Where it and `ignore` name the same
+        value it counts, so {0: 0, 255: 1} works.
+      ignore: raw value, or values, that become 255.
+
+    Raises:
+      InputError: if a number is out of range.
+    """
+    if not 2 <= num_classes <= 255:
+      raise errors.InputError(
+        f"the number of classes must be in [2, 255], got {num_classes};"
+        " background counts as one (data.num_classes)."
+      )
+    if not label_map:
+      label_map = {label: label for label in range(num_classes)}
+    elif isinstance(label_map, str):
+      label_map = named_map(label_map, num_classes=num_classes)
+    ignored = [ignore] if isinstance(ignore, int) else list(ignore)
+    targets = np.full(65536, -1, np.int16)
+    targets[[value for value in ignored if 0 <= value < 65536]] = typing.IGNORE
+    for raw, label in _numbers(label_map).items():
+      if not 0 <= raw < 65536 or not (
+        0 <= label < num_classes or label == typing.IGNORE
+      ):
+        raise errors.InputError(
+          f"data.label_map sends {raw} to {label}; expected a raw value in"
+          f" [0, 65535] and a class in [0, {num_classes}) or 255 (ignored)."
+        )
+      targets[raw] = label
+    return cls(num_classes=num_classes, targets=targets)
+
+  def allows(
+    self, raw: Integer[np.ndarray, "*shape"]
+  ) -> Bool[np.ndarray, "*shape"]:
+    """Returns where a raw value may occur."""
+    return self.targets[raw] >= 0
+
+  def apply(
+    self, raw: Integer[np.ndarray, "h w"], *, name: str
+  ) -> UInt8[np.ndarray, "h w"]:
+    """Maps a mask.
+
+    Args:
+      raw: the values in the file.
+      name: the mask's file, for the message.
+
+    Returns:
+      Labels in [0, k) or 255.
+
+    Raises:
+      InputError: if a value may not occur.
+    """
+    labels = self.targets[raw]
+    if (labels < 0).any():
+      values = np.unique(raw).tolist()
+      wrong = [value for value in values if self.targets[value] < 0]
+      cause = likely_cause(values, num_classes=self.num_classes, files=(name,))
+      raise errors.InputError(
+        f"mask {name} holds {listed(wrong, 'value')}, num_classes"
+        f" {self.num_classes}: {cause}"
+      )
+    return labels.astype(np.uint8)
+
+
+def _numbers(label_map: Mapping) -> dict[int, int]:
+  """Returns a label map in numbers; configs write the keys as strings."""
+  try:
+    return {int(raw): int(label) for raw, label in label_map.items()}
+  except (TypeError, ValueError) as error:
+    raise errors.InputError(
+      f"data.label_map is {dict(label_map)}; expected {{raw value: class}} in"
+      " whole numbers."
+    ) from error
+
+
+def likely_cause(
+  values: Collection[int], *, num_classes: int, files: Sequence[str] = ()
+) -> str:
+  """Says what raw values that do not fit probably are, and the remedy.
+
+  Args:
+    values: all raw values seen, those that fit included.
+    num_classes: k.
+    files: names of mask files, whose endings tell something.
+
+  Returns:
+    The rest of a sentence.
+  """
+  found = sorted(set(values))
+  classes = [value for value in found if value != typing.IGNORE]
+  if any(name.lower().endswith((".jpg", ".jpeg")) for name in files):
+    return (
+      "JPEG changes the values of a mask; save masks as PNG from their source."
+    )
+  if found in ([0, 255], [255]) and num_classes == 2:
+    return (
+      "these look like black-and-white masks; use data.mask_values=(0,255)"
+      " (the same as data.label_map={0: 0, 255: 1})."
+    )
+  if num_classes in (19, 20) and classes and max(classes) <= 33:
+    return (
+      "these look like Cityscapes labelIds; use"
+      " data.label_map='cityscapes_train_ids'."
+    )
+  if classes and max(classes) == num_classes:
+    return (
+      f"the values go up to {num_classes}, one too many; if 0 means"
+      " unlabelled, as in ADE20K, use data.label_map='zero_is_ignored', and if"
+      f" it is a class, data.num_classes={num_classes + 1}."
+    )
+  if len(found) == num_classes:
+    offer = ",".join(map(str, found))
+    return (
+      f"there are as many values as classes; if they are the classes in this"
+      f" order, use data.mask_values=({offer})."
+    )
+  if len(found) > max(32, 2 * num_classes):
+    return (
+      f"{len(found)} different values look like a photograph or a mask with"
+      " smoothed edges; check that data.masks is the folder of the masks, and"
+      " save them without smoothing."
+    )
+  return (
+    "name what each value means in data.label_map={raw: class, ...}, with 255"
+    " for values to ignore, or correct data.num_classes."
+  )
+
+
+def listed(items: Sequence, noun: str, *, most: int = 5) -> str:
+  """Returns "value 3", or "values 3, 4, 5, 6, 7 and 12 more"."""
+  shown = ", ".join(str(item) for item in items[:most])
+  more = f" and {len(items) - most} more" if len(items) > most else ""
+  return f"{noun}{'s' if len(items) != 1 else ''} {shown}{more}"

@@ -1,0 +1,222 @@
+"""Which mask belongs to which image: by equal stems or by a list."""
+
+from collections.abc import Mapping, Sequence
+from concurrent import futures
+import os
+import pathlib
+
+from fcnjax import errors
+from fcnjax.data import images as images_lib
+from fcnjax.data import labels
+
+Path = str | pathlib.Path
+Pair = tuple[pathlib.Path, pathlib.Path]
+
+
+def find(
+  images: Path,
+  masks: Path,
+  *,
+  image_suffix: str = "",
+  mask_suffix: str = "",
+) -> dict[str, Pair]:
+  """Pairs the images of a folder with the masks of another, by exact stem.
+
+  The stem is the path below the folder without ending and suffix, so folders
+  within the folders must agree as well. Hidden files and files that are no
+  images are passed over. Both folders may be the same if a suffix tells the
+  masks apart.
+
+  Args:
+    images: folder of the images.
+    masks: folder of the masks.
+    image_suffix: what an image's name has after the stem; other files of the
+      folder are passed over. Cityscapes: "_leftImg8bit".
+    mask_suffix: the same for masks.
+
+  Returns:
+    {stem: (image file, mask file)} in order of the stems.
+
+  Raises:
+    InputError: if a folder is missing or empty, two files share a stem, or a
+      file has no partner.
+  """
+  other = mask_suffix if pathlib.Path(images) == pathlib.Path(masks) else ""
+  image_files = _stems(images, "data.images", image_suffix, without=other)
+  mask_files = _stems(masks, "data.masks", mask_suffix)
+  lonely_images = sorted(image_files.keys() - mask_files.keys())
+  lonely_masks = sorted(mask_files.keys() - image_files.keys())
+  if lonely_images or lonely_masks:
+    parts = []
+    if lonely_images:
+      named = labels.listed(lonely_images, "stem", most=3)
+      parts.append(
+        f"{len(lonely_images)} of {len(image_files)} images in {images} have"
+        f" no mask in {masks} ({named})"
+      )
+    if lonely_masks:
+      named = labels.listed(lonely_masks, "stem", most=3)
+      parts.append(
+        f"{len(lonely_masks)} of {len(mask_files)} masks in {masks} have no"
+        f" image in {images} ({named})"
+      )
+    raise errors.InputError(
+      f"{'; '.join(parts)}; {_remedy(lonely_images, lonely_masks)}"
+    )
+  return {
+    stem: (image_files[stem], mask_files[stem]) for stem in sorted(image_files)
+  }
+
+
+def read_list(path: Path, *, known: Mapping[str, Pair]) -> dict[str, Pair]:
+  """Reads a list file of a split.
+
+  A line is a stem, an image's file name, or "image mask", two paths relative
+  to the list's folder. Empty lines and lines that begin with # are skipped.
+
+  Args:
+    path: a text file.
+    known: the pairs that stems refer to.
+
+  Returns:
+    {stem: pair}, in the order of the lines.
+
+  Raises:
+    InputError: if the file is missing or empty, or a line names no pair.
+  """
+  path = pathlib.Path(path)
+  lines = read_lines(path)
+  by_name = {image.name: stem for stem, (image, _) in known.items()}
+  pairs = {}
+  for line in lines:
+    words = line.split("\t") if "\t" in line else line.split()
+    stem = line if line in known else by_name.get(line)
+    if stem is not None:
+      pairs[stem] = known[stem]
+    elif len(words) == 2:
+      image, mask = (path.parent / word for word in words)
+      for file in (image, mask):
+        if not file.is_file():
+          raise errors.InputError(
+            f"{path} names {file}, which does not exist; paths in a list are"
+            " relative to the folder of the list."
+          )
+      pairs[str(pathlib.PurePath(words[0]).with_suffix(""))] = (image, mask)
+    else:
+      raise errors.InputError(
+        f"{path} has the line {line!r}, which is no stem in data.images;"
+        " expected one stem, or 'image mask', a line."
+      )
+  return pairs
+
+
+def read_lines(path: Path) -> list[str]:
+  """Returns the lines of a list file, without empty ones and comments.
+
+  Raises:
+    InputError: if the file is missing, no text, or has no lines.
+  """
+  try:
+    text = pathlib.Path(path).read_text(encoding="utf-8-sig")
+  except (OSError, UnicodeDecodeError) as error:
+    reason = getattr(error, "strerror", None) or "it is no UTF-8 text"
+    raise errors.InputError(
+      f"cannot read the list {path}: {reason}; expected a text file with one"
+      " stem, or 'image mask', a line."
+    ) from error
+  stripped = (line.strip() for line in text.splitlines())
+  lines = [line for line in stripped if line and not line.startswith("#")]
+  if not lines:
+    raise errors.InputError(
+      f"the list {path} is empty; expected one stem, or 'image mask', a line."
+    )
+  return lines
+
+
+def compare_sizes(pairs: Sequence[Pair]) -> None:
+  """Compares heights and widths by the files' heads, decoding nothing.
+
+  Raises:
+    InputError: if an image and its mask differ, or one is no image.
+  """
+
+  def problem(pair: Pair) -> str | None:
+    try:
+      image, mask = (images_lib.size(file) for file in pair)
+    except errors.InputError as error:
+      return str(error)
+    return None if image == mask else unequal(pair, image, mask)
+
+  with futures.ThreadPoolExecutor(8) as pool:
+    problems = [text for text in pool.map(problem, pairs) if text]
+  if problems:
+    others = len(problems) - 1
+    more = f" ({others} other pair{'s' * (others > 1)} wrong, too.)"
+    raise errors.InputError(problems[0] + more * (others > 0))
+
+
+def unequal(pair: Pair, image: Sequence[int], mask: Sequence[int]) -> str:
+  """Says that an image and a mask have different (height, width) in pixels."""
+  turned = tuple(image) == tuple(mask)[::-1]
+  hint = " (turned; is there an orientation in the EXIF data?)" * turned
+  return (
+    f"image {pair[0]} has {image[0]} x {image[1]} pixels (height x width) and"
+    f" its mask {pair[1]} {mask[0]} x {mask[1]}{hint}; export the mask at the"
+    " image's size."
+  )
+
+
+def _stems(
+  folder: Path, key: str, suffix: str, *, without: str = ""
+) -> dict[str, pathlib.Path]:
+  """Returns {stem: file} of the image files below a folder."""
+  if not os.path.isdir(folder):
+    raise errors.InputError(
+      f"{key} is {str(folder)!r}, which is no folder; give an existing one"
+      f" (--config.{key}=DIR)."
+    )
+  found: dict[str, pathlib.Path] = {}
+  for file in _files(pathlib.Path(folder)):
+    stem = os.path.splitext(file.relative_to(folder).as_posix())[0]
+    if not stem.endswith(suffix) or (without and stem.endswith(without)):
+      continue
+    stem = stem[: len(stem) - len(suffix)]
+    if stem in found:
+      raise errors.InputError(
+        f"{found[stem]} and {file} have the same stem; keep one of them."
+      )
+    found[stem] = file
+  if not found:
+    named = f" whose stem ends with {suffix!r}" if suffix else ""
+    raise errors.InputError(
+      f"{key} {str(folder)!r} holds no images{named}; expected files such as"
+      f" NAME{suffix}.png."
+    )
+  return found
+
+
+def _files(folder: pathlib.Path) -> list[pathlib.Path]:
+  """Returns the visible image files below a folder, sorted."""
+  files = []
+  for root, folders, names in os.walk(folder):
+    folders[:] = [name for name in folders if not name.startswith(".")]
+    files += [
+      pathlib.Path(root, name)
+      for name in names
+      if os.path.splitext(name)[1].lower() in images_lib.EXTENSIONS
+      and not name.startswith(".")
+    ]
+  return sorted(files)
+
+
+def _remedy(images: Sequence[str], masks: Sequence[str]) -> str:
+  """Says how lonely files may find each other."""
+  available = set(masks)
+  for mask in masks if images else ():
+    suffix = mask.removeprefix(images[0])
+    if mask != suffix and all(stem + suffix in available for stem in images):
+      return f"use data.mask_suffix={suffix!r}."
+  return (
+    "give an image and its mask the same name, or set data.mask_suffix, or"
+    " take the others away."
+  )

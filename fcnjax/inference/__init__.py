@@ -1,0 +1,1 @@
+"""Strategies over any PredictFn: the whole image, overlap-tile, windows."""

@@ -1,0 +1,1 @@
+"""Modules image -> features by stage, which several papers build upon."""

@@ -1,0 +1,226 @@
+"""Fully convolutional networks with skips, on VGG16.
+
+Paper: Long, Shelhamer and Darrell, "Fully convolutional networks for semantic
+  segmentation", CVPR 2015; Shelhamer, Long and Darrell, PAMI 2017.
+Implements: the released Caffe networks: the image padded by 100 pixels, pools
+  that round up, crop offsets, zero-initialised score layers, fixed bilinear
+  upsampling, and the at-once FCN-8s, whose pools are scaled.
+Differs: the CVPR paper learns the intermediate upsamplings from a bilinear
+  start and fixes the last one (`upsampling="intermediate_learned"`); the
+  release fixes all, and its authors found no significant difference. The
+  release stores a fixed upsampling as a kernel with zeros off the diagonal;
+  here it has no parameters. Scores are float32 from the score layers on. To be
+  trained small and from scratch, the network can have other widths,
+  normalisation, and no padding by 100 (`first_padding=1`, see `OFFSETS`).
+"""
+
+from collections.abc import Mapping
+import functools
+from typing import Any
+
+from flax import linen as nn
+from flax import traverse_util
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from fcnjax import typing
+from fcnjax.models import blocks, segmenter
+from fcnjax.models.backbones import vgg
+from fcnjax.ops import convolution, resizing
+
+# (kernel, stride) from the image to the scores; the skips do not deepen it.
+VGG16_LAYERS = (*vgg.LAYERS, (7, 1), (1, 1), (1, 1))
+
+# Where to crop so that centres coincide, by the padding of conv1_1: for a skip
+# the first of its cells that lies on the upsampled scores' first, for the final
+# upsampling (by stride) the pixel that is the image's first.
+# With padding 100, fc6 is unpadded: its cell j lies on pixel 32 j + 12.5, the
+# deconvolution of kernel 64 puts it on 32 j + 31.5, hence 19. With padding 1,
+# fc6 is padded by 3 and its cell lies on 32 j + 15.5, hence 16. There the skips
+# are the smaller maps: -1 means that the scores are cropped, from cell 1.
+OFFSETS = {
+  100: {"pool4": 5, "pool3": 9, 32: 19, 16: 27, 8: 31},
+  1: {"pool4": -1, "pool3": -1, 32: 16, 16: 8, 8: 4},
+}
+
+UPSAMPLINGS = ("fixed", "intermediate_learned", "learned")
+
+
+def fcn_vgg16(
+  *,
+  num_classes: int,
+  in_channels: int,
+  dtype: str,
+  stride: int,
+  pool_scales: tuple[float, float] = (1.0, 1.0),
+  upsampling: str = "fixed",
+  first_padding: int = 100,
+  widths: tuple[int, ...] = vgg.WIDTHS,
+  fc_channels: int = 4096,
+  dropout: float = 0.5,
+  norm: str = "none",
+  bn_momentum: float = 0.9,
+) -> segmenter.Segmenter:
+  """Returns FCN-32s, 16s or 8s.
+
+  Args:
+    num_classes: number of classes.
+    in_channels: channels of the image.
+    dtype: compute dtype, up to the scores.
+    stride: 32, 16 or 8: of the finest scores.
+    pool_scales: what pool4 and pool3 are multiplied by before their scores;
+      0.01 and 0.0001 in the at-once network, which is trained in one stage.
+    upsampling: "fixed", "intermediate_learned" or "learned"; what is learned
+      has dense kernels [k, k, classes, classes] and starts bilinear.
+    first_padding: 100 as released, or 1, which computes far less on small
+      images.
+    widths: channels of the five stages.
+    fc_channels: channels of fc6 and fc7.
+    dropout: rate after fc6 and fc7, in [0, 1).
+    norm: see `blocks.norm`; in the 13 convolutions of VGG16 only.
+    bn_momentum: see `blocks.norm`.
+
+  Raises:
+    ValueError: if stride, upsampling or first_padding is unknown.
+  """
+  if stride not in (32, 16, 8):
+    raise ValueError(f"stride must be 32, 16 or 8; got {stride}.")
+  if first_padding not in OFFSETS:
+    raise ValueError(f"first_padding must be 100 or 1; got {first_padding}.")
+  blocks.check_choice("upsampling", upsampling, UPSAMPLINGS)
+  return segmenter.Segmenter(
+    num_classes=num_classes,
+    backbone=functools.partial(
+      vgg.VGG16, widths=widths, first_padding=first_padding, norm=norm
+    ),
+    head=functools.partial(
+      Head,
+      stride=stride,
+      pool_scales=pool_scales,
+      upsampling=upsampling,
+      first_padding=first_padding,
+      fc_channels=fc_channels,
+      dropout=dropout,
+    ),
+    in_channels=in_channels,
+    dtype=dtype,
+    bn_momentum=bn_momentum,
+  )
+
+
+def init_finer(
+  coarse: Mapping[str, Any], finer: Mapping[str, Any]
+) -> dict[str, Any]:
+  """Returns the variables of a finer net that start from a coarser one's.
+
+  What both have is taken from the coarse net. What only the finer has stays as
+  it is: score layers are zero at first, upsamplings bilinear. So the finer
+  net's scores are the coarse net's, upsampled in two or three bilinear steps
+  instead of one. Those are equal where the scores are linear. Elsewhere the
+  steps round off the corners that the single upsampling has at the cells: 16s
+  differs from 32s within a quarter of a cell from a cell's centre, 8s within
+  three eighths, along either axis by at most an eighth of the scores' second
+  difference there. With `first_padding=1` the borders differ, too: the scores
+  are cropped before the last step.
+
+  Args:
+    coarse: variables of FCN-32s (or 16s).
+    finer: freshly initialised variables of FCN-16s (or 8s).
+
+  Raises:
+    ValueError: if a parameter of the coarse net is missing in the finer or has
+      another shape there; a learned upsampling of the coarse net may miss.
+  """
+  old = traverse_util.flatten_dict(dict(coarse), sep="/")
+  new = traverse_util.flatten_dict(dict(finer), sep="/")
+  for path, value in old.items():
+    shape = new[path].shape if path in new else None
+    dropped = shape is None and path.startswith("params/head/upscore")
+    if shape != value.shape and not dropped:
+      raise ValueError(
+        f"The coarse net's {path} has shape {value.shape}, the finer net's "
+        f"{shape}; create both with the same options."
+      )
+  merged = {path: old.get(path, value) for path, value in new.items()}
+  return traverse_util.unflatten_dict(merged, sep="/")
+
+
+class Upscore(nn.Module):
+  """Bilinear upsampling by a deconvolution of kernel 2 f and stride f.
+
+  Attributes:
+    factor: f; even.
+    learned: whether the kernel is a parameter, dense over the classes.
+  """
+
+  factor: int
+  learned: bool
+
+  @nn.compact
+  def __call__(self, x: Float[Array, "b h w k"]) -> Float[Array, "b h2 w2 k"]:
+    if not self.learned:
+      return convolution.bilinear_deconv(x, factor=self.factor)
+    start = resizing.bilinear_kernel(2 * self.factor, x.shape[-1])
+    kernel = self.param("kernel", lambda _: jnp.asarray(start, jnp.float32))
+    return convolution.transposed_conv(x, kernel, stride=self.factor)
+
+
+class Head(nn.Module):
+  """fc6, fc7, scores at stride 32, and at 16 and 8 if wanted; upsampled."""
+
+  num_classes: int
+  stride: int
+  pool_scales: tuple[float, float]
+  upsampling: str
+  first_padding: int
+  fc_channels: int
+  dropout: float
+  dtype: str
+  bn_momentum: float
+
+  @nn.compact
+  def __call__(
+    self, features: typing.Features, *, size: tuple[int, int], train: bool
+  ) -> Float[Array, "b h w k"]:
+    offsets = OFFSETS[self.first_padding]
+    padding = 0 if self.first_padding == 100 else 3
+    x = features["stage5"]
+    for name, kernel, pad in (("fc6", 7, padding), ("fc7", 1, 0)):
+      x = blocks.conv(
+        self.fc_channels, kernel, padding=pad, name=name, dtype=self.dtype
+      )(x)
+      x = nn.Dropout(self.dropout, deterministic=not train)(nn.relu(x))
+    x = self._score(x, "score_fr")
+    if self.stride <= 16:
+      skip = self._score(
+        features["stage4"] * self.pool_scales[0], "score_pool4"
+      )
+      x = _add(self._upscore(2, "upscore2")(x), skip, offsets["pool4"])
+    if self.stride == 8:
+      skip = self._score(
+        features["stage3"] * self.pool_scales[1], "score_pool3"
+      )
+      x = _add(self._upscore(2, "upscore_pool4")(x), skip, offsets["pool3"])
+    name = "upscore" if self.stride == 32 else f"upscore{self.stride}"
+    x = self._upscore(self.stride, name, final=True)(x)
+    return resizing.crop(x, offsets[self.stride], size)
+
+  def _score(self, x: Array, name: str) -> Array:
+    zeros = nn.initializers.zeros
+    score = blocks.conv(
+      self.num_classes, 1, name=name, dtype=self.dtype, kernel_init=zeros
+    )
+    return score(x).astype(jnp.float32)
+
+  def _upscore(self, factor: int, name: str, final: bool = False) -> Upscore:
+    learned = self.upsampling == "learned" or (
+      self.upsampling == "intermediate_learned" and not final
+    )
+    return Upscore(factor, learned, name=name)
+
+
+def _add(scores: Array, skip: Array, offset: int) -> Array:
+  """Returns the sum, where the larger map is cropped to the smaller."""
+  if offset >= 0:
+    return scores + resizing.crop(skip, offset, scores.shape[1:3])
+  return resizing.crop(scores, -offset, skip.shape[1:3]) + skip

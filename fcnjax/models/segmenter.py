@@ -1,0 +1,66 @@
+"""The frame of most networks: backbone, head, auxiliary head."""
+
+from collections.abc import Callable
+
+from flax import linen as nn
+from jaxtyping import Array, Float
+import numpy as np
+
+from fcnjax import typing
+from fcnjax.models import blocks
+
+
+class Segmenter(nn.Module):
+  """image -> backbone -> features -> head -> logits.
+
+  Backbone and heads are given as constructors (a module class, or a
+  `functools.partial` of one), and are called with what must be equal in all of
+  them: `dtype` and `bn_momentum`, the heads also with `num_classes`. Then
+
+      features = backbone(image, train=train)
+      logits = head(features, size=(h, w), train=train)
+
+  where a head returns float32 logits at `size`, the input's size. The
+  parameters lie under "backbone", "head" and "aux_head".
+
+  Attributes:
+    num_classes: number of classes, the channels of the logits.
+    backbone: constructor of the module image -> features.
+    head: constructor of the module features -> logits.
+    aux_head: constructor of the head whose loss only helps training. It is
+      run while training and when parameters are made.
+    in_channels: channels of the image.
+    dtype: compute dtype; parameters and logits are float32.
+    bn_momentum: see `blocks.norm`. `clone(bn_momentum=0.0)` gives a network
+      that records the statistics of single batches.
+  """
+
+  num_classes: int
+  backbone: Callable[..., nn.Module]
+  head: Callable[..., nn.Module]
+  aux_head: Callable[..., nn.Module] | None = None
+  in_channels: int = 3
+  dtype: str = "float32"
+  bn_momentum: float = 0.9
+
+  @nn.compact
+  def __call__(
+    self, image: Float[Array | np.ndarray, "b h w c"], *, train: bool = False
+  ) -> typing.Outputs:
+    """Returns {"logits": f32 [b, h, w, k]}, and "aux_logits" if there are any.
+
+    Raises:
+      ValueError: if the image has not `in_channels` channels.
+    """
+    blocks.check_channels(image, self.in_channels)
+    shared = {"dtype": self.dtype, "bn_momentum": self.bn_momentum}
+    features = self.backbone(name="backbone", **shared)(image, train=train)
+
+    def logits(head, name):
+      module = head(num_classes=self.num_classes, name=name, **shared)
+      return module(features, size=image.shape[1:3], train=train)
+
+    outputs = {"logits": logits(self.head, "head")}
+    if self.aux_head is not None and (train or self.is_initializing()):
+      outputs["aux_logits"] = logits(self.aux_head, "aux_head")
+    return outputs

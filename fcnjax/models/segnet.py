@@ -1,0 +1,246 @@
+"""SegNet: a decoder that puts maxima back to where the encoder found them.
+
+Paper: Badrinarayanan, Kendall and Cipolla, "SegNet: a deep convolutional
+  encoder-decoder architecture for image segmentation", PAMI 2017.
+Implements: the released Caffe networks, SegNet on VGG16 and SegNet-Basic, with
+  Caffe's pooling, which rounds odd sizes up; the unpooling is told the size.
+Differs: the paper's SegNet-Basic has no biases (`bias=False`), the release
+  has. The paper says of the decoder of SegNet-Basic that it has no ReLU; that
+  of the released full SegNet has batch norm and ReLU after every convolution
+  but the last. Caffe's batch norm here keeps no running average (a pass over
+  the training set computes the statistics afterwards), adds 1e-9 to the
+  variance and starts its offset from 0.001; Flax's keeps a running average too
+  (`bn_momentum`), which such a pass may replace.
+"""
+
+from collections.abc import Callable
+import functools
+
+from flax import linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+import numpy as np
+
+from fcnjax import typing
+from fcnjax.models import blocks, segmenter
+from fcnjax.models.backbones import vgg
+from fcnjax.ops import normalization, pooling
+
+BN_EPSILON = 1e-9
+BN_SHIFT = 0.001
+
+
+def basic_layers(
+  kernel: int = 7, depth: int = 4
+) -> tuple[tuple[int, int], ...]:
+  """Returns (kernel, stride) of SegNet-Basic's layers from image to pool4."""
+  return ((kernel, 1), (2, 2)) * depth
+
+
+def segnet_vgg16(
+  *,
+  num_classes: int,
+  in_channels: int,
+  dtype: str,
+  widths: tuple[int, ...] = vgg.WIDTHS,
+  norm: str = "batch",
+  bn_momentum: float = 0.9,
+) -> segmenter.Segmenter:
+  """Returns SegNet on VGG16 (Section 3).
+
+  Args:
+    num_classes: number of classes.
+    in_channels: channels of the image.
+    dtype: compute dtype.
+    widths: channels of the five stages of encoder and decoder.
+    norm: see `blocks.norm`.
+    bn_momentum: see `blocks.norm`.
+  """
+  return segmenter.Segmenter(
+    num_classes=num_classes,
+    backbone=functools.partial(
+      vgg.VGG16,
+      widths=widths,
+      norm=norm,
+      bn_epsilon=BN_EPSILON,
+      bn_shift=BN_SHIFT,
+    ),
+    head=functools.partial(VGGDecoder, widths=widths, norm=norm),
+    in_channels=in_channels,
+    dtype=dtype,
+    bn_momentum=bn_momentum,
+  )
+
+
+def segnet_basic(
+  *,
+  num_classes: int,
+  in_channels: int,
+  dtype: str,
+  width: int = 64,
+  kernel: int = 7,
+  depth: int = 4,
+  bias: bool = True,
+  input_norm: str = "lrn",
+  norm: str = "batch",
+  bn_momentum: float = 0.9,
+) -> segmenter.Segmenter:
+  """Returns SegNet-Basic (Section 3.1).
+
+  Args:
+    num_classes: number of classes.
+    in_channels: channels of the image.
+    dtype: compute dtype.
+    width: channels of every layer but the last.
+    kernel: side of the kernels, pixels, odd.
+    depth: number of pools.
+    bias: whether the convolutions have biases: yes in the release, no in the
+      paper.
+    input_norm: "lrn", local response normalisation as in the release; "lcn",
+      local contrast normalisation as in the paper; or "none". LRN with the
+      released alpha of 1e-4 presumes images in [0, 255]: to images normalised
+      to about [-2, 2] it does next to nothing. Give the pipeline mean 0 and
+      std 1 to have it as released.
+    norm: see `blocks.norm`.
+    bn_momentum: see `blocks.norm`.
+  """
+  shape = {"width": width, "kernel": kernel, "depth": depth}
+  settings = {**shape, "bias": bias, "norm": norm}
+  return segmenter.Segmenter(
+    num_classes=num_classes,
+    backbone=functools.partial(BasicEncoder, input_norm=input_norm, **settings),
+    head=functools.partial(BasicDecoder, **settings),
+    in_channels=in_channels,
+    dtype=dtype,
+    bn_momentum=bn_momentum,
+  )
+
+
+def _norm(module: nn.Module, *, train: bool) -> Callable[..., Array]:
+  return blocks.norm(
+    module.norm,
+    train=train,
+    momentum=module.bn_momentum,
+    epsilon=BN_EPSILON,
+    shift=BN_SHIFT,
+    dtype=module.dtype,
+  )
+
+
+def _sizes(size: tuple[int, int], depth: int) -> list[tuple[int, int]]:
+  """Returns the sizes before each of `depth` pools that round up."""
+  sizes = [size]
+  while len(sizes) < depth:
+    sizes.append(tuple(-(-side // 2) for side in sizes[-1]))
+  return sizes
+
+
+class VGGDecoder(nn.Module):
+  """The mirror of VGG16: unpool, convolve, normalise, rectify."""
+
+  num_classes: int
+  widths: tuple[int, ...]
+  norm: str
+  bn_momentum: float
+  dtype: str
+
+  @nn.compact
+  def __call__(
+    self, features: typing.Features, *, size: tuple[int, int], train: bool
+  ) -> Float[Array, "b h w k"]:
+    norm = _norm(self, train=train)
+    sizes = _sizes(size, len(vgg.DEPTHS))
+    # A stage's last convolution has the channels of the stage before it.
+    widths = (self.num_classes, *self.widths)
+    x = features["stage5"]
+    for stage in (5, 4, 3, 2, 1):
+      x = pooling.max_unpool(
+        x, features[f"index{stage}"], size=sizes[stage - 1]
+      )
+      for i in range(vgg.DEPTHS[stage - 1], 0, -1):
+        name = f"conv{stage}_{i}_D"
+        width = widths[stage] if i > 1 else widths[stage - 1]
+        x = blocks.conv(width, 3, name=name, dtype=self.dtype)(x)
+        if name != "conv1_1_D":
+          x = nn.relu(norm(x, name=f"{name}_bn"))
+    return x.astype(jnp.float32)
+
+
+class BasicEncoder(nn.Module):
+  """conv, batch norm, ReLU, pool: "stage1" ... and the pools' "index1" ..."""
+
+  width: int
+  kernel: int
+  depth: int
+  bias: bool
+  norm: str
+  input_norm: str
+  bn_momentum: float
+  dtype: str
+
+  @nn.compact
+  def __call__(
+    self, image: Float[Array | np.ndarray, "b h w c"], *, train: bool
+  ) -> typing.Features:
+    blocks.check_choice("input_norm", self.input_norm, ("lrn", "lcn", "none"))
+    norm = _norm(self, train=train)
+    x = jnp.asarray(image, jnp.float32)
+    if self.input_norm == "lrn":
+      x = normalization.local_response_norm(x, size=5, alpha=1e-4, beta=0.75)
+    elif self.input_norm == "lcn":
+      x = normalization.local_contrast_norm(x)
+    features = {}
+    x = x.astype(self.dtype)
+    for stage in range(1, self.depth + 1):
+      x = blocks.conv(
+        self.width,
+        self.kernel,
+        bias=self.bias,
+        name=f"conv{stage}",
+        dtype=self.dtype,
+      )(x)
+      x = nn.relu(norm(x, name=f"conv{stage}_bn"))
+      x, index = pooling.max_pool_with_argmax(x, rounding="ceil")
+      features[f"stage{stage}"], features[f"index{stage}"] = x, index
+    return features
+
+
+class BasicDecoder(nn.Module):
+  """unpool, conv, batch norm, without ReLU; then a 1x1 classifier."""
+
+  num_classes: int
+  width: int
+  kernel: int
+  depth: int
+  bias: bool
+  norm: str
+  bn_momentum: float
+  dtype: str
+
+  @nn.compact
+  def __call__(
+    self, features: typing.Features, *, size: tuple[int, int], train: bool
+  ) -> Float[Array, "b h w k"]:
+    norm = _norm(self, train=train)
+    sizes = _sizes(size, self.depth)
+    x = features[f"stage{self.depth}"]
+    for stage in range(self.depth, 0, -1):
+      x = pooling.max_unpool(
+        x, features[f"index{stage}"], size=sizes[stage - 1]
+      )
+      x = blocks.conv(
+        self.width,
+        self.kernel,
+        bias=self.bias,
+        name=f"conv_decode{stage}",
+        dtype=self.dtype,
+      )(x)
+      x = norm(x, name=f"conv_decode{stage}_bn")
+    x = blocks.conv(
+      self.num_classes,
+      1,
+      bias=self.bias,
+      name="conv_classifier",
+      dtype=self.dtype,
+    )(x)
+    return x.astype(jnp.float32)

@@ -1,0 +1,14 @@
+"""Operators: array to array, without parameters and without Flax.
+
+Images are [batch, height, width, channels] everywhere.
+
+pooling        max_pool, max_pool_with_argmax, max_unpool: windows that tile the
+               image, with the place of each maximum as a uint8; conversion of
+               such places from and to the flat indices of torch and TensorFlow
+convolution    transposed_conv (learned), bilinear_deconv (fixed)
+resizing       resize_bilinear, resize_nearest for labels, bilinear_filter and
+               bilinear_kernel, crop, center_crop
+normalization  local_response_norm, local_contrast_norm
+
+Import the module, not its names: `from fcnjax.ops import pooling`.
+"""

@@ -1,0 +1,330 @@
+"""Max pooling that remembers where each maximum was, and its inverse.
+
+The windows tile the image: the stride is the window. So a maximum has one place
+in one window, its number fits in a byte, and both directions are reshapes and
+comparisons: nothing is scattered or gathered. SegNet (Badrinarayanan et al.
+2017, section 3.1) stores 2 bits for a window of 2x2 for the same reason.
+"""
+
+import functools
+from typing import Literal
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, UInt8
+import numpy as np
+
+Window = int | tuple[int, int]
+Rounding = Literal["floor", "ceil"]
+Layout = Literal["torch", "tensorflow"]
+
+
+def max_pool(
+  x: Float[Array | np.ndarray, "b h w c"],
+  *,
+  window: Window = 2,
+  rounding: Rounding = "floor",
+) -> Float[Array, "b ph pw c"]:
+  """Returns the maximum of each window; see `max_pool_with_argmax`."""
+  return max_pool_with_argmax(x, window=window, rounding=rounding)[0]
+
+
+def max_pool_with_argmax(
+  x: Float[Array | np.ndarray, "b h w c"],
+  *,
+  window: Window = 2,
+  stride: Window | None = None,
+  rounding: Rounding = "floor",
+) -> tuple[Float[Array, "b ph pw c"], UInt8[Array, "b ph pw c"]]:
+  """Returns the maximum of each window and its place in the window.
+
+  Of equal values the first in row order wins. A NaN counts as larger than every
+  number; of several NaNs the first wins (in torch the last).
+
+  The derivative has a rule of its own (reverse mode only): automatic
+  differentiation would keep the comparisons, or search again for the maxima;
+  this keeps one byte for each output value.
+
+  Args:
+    x: any real values.
+    window: height and width of the window in pixels, or one number for both; at
+      most 256 pixels together.
+    stride: must equal `window` if given; there to refuse what is not supported.
+    rounding: what happens to the last rows and columns that do not fill a
+      window: "ceil" (Caffe) pools the part that is there, "floor" (torch's
+      default) drops them.
+
+  Returns:
+    The maxima, in the dtype of `x`, and their places: row * width + column
+    inside the window. Both have round(h / window height) rows, and columns
+    alike.
+
+  Raises:
+    ValueError: if the window is not positive, too large, overlaps with its
+      neighbours, or is larger than the image under "floor".
+  """
+  window = _pair(window, "window")
+  if stride is not None and _pair(stride, "stride") != window:
+    raise ValueError(
+      f"stride {stride} differs from window {window}: only windows that tile "
+      "the image are supported; leave stride out, or pool without indices by "
+      "flax.linen.max_pool."
+    )
+  x = jnp.asarray(x)
+  pooled = _pooled_size(x.shape[1:3], window, rounding)
+  return _max_pool(x, window, x.shape[1:3], pooled)
+
+
+@functools.partial(
+  jax.custom_vjp, nondiff_argnames=("window", "size", "pooled")
+)
+def _max_pool(x, window, size, pooled):
+  del size
+  x = _split(x, window, pooled, fill=-jnp.inf)
+  # Columns first, rows second: the first maximum in row order survives.
+  columns = [x[:, :, :, :, j] for j in range(window[1])]
+  values, column = _first_maximum(columns, list(range(window[1])))
+  rows = [values[:, :, i] for i in range(window[0])]
+  places = [column[:, :, i] + np.uint8(i * window[1]) for i in range(window[0])]
+  return _first_maximum(rows, places)
+
+
+def _max_pool_fwd(x, window, size, pooled):
+  values, index = _max_pool(x, window, size, pooled)
+  return (values, index), index
+
+
+def _max_pool_bwd(window, size, pooled, index, cotangents):
+  del pooled
+  return (_max_unpool(cotangents[0], index, window, size),)
+
+
+_max_pool.defvjp(_max_pool_fwd, _max_pool_bwd)
+
+
+def max_unpool(
+  x: Float[Array | np.ndarray, "b ph pw c"],
+  index: UInt8[Array | np.ndarray, "b ph pw c"],
+  *,
+  window: Window = 2,
+  size: tuple[int, int],
+) -> Float[Array, "b h w c"]:
+  """Puts each value at its place in its window, and zeros everywhere else.
+
+  The inverse of `max_pool_with_argmax` for the maxima (SegNet's upsampling).
+  The derivative has a rule of its own (reverse mode only), which keeps only
+  `index`: it reads each cotangent from where its value went.
+
+  Args:
+    x: one value for each window.
+    index: its place, row * width + column inside the window.
+    window: height and width of the window in pixels, or one number for both.
+    size: height and width of the result in pixels. Where windows stick out
+      ("ceil") they are cut and values whose place is outside are lost; rows and
+      columns that no window covers ("floor") are zero.
+
+  Returns:
+    An image of `size`, in the dtype of `x`.
+
+  Raises:
+    ValueError: if the window is not positive or too large, if `x` and `index`
+      differ in shape, if `index` is not uint8, or if an image of `size` is not
+      pooled to the size of `x` by either rounding.
+  """
+  window = _pair(window, "window")
+  size = (int(size[0]), int(size[1]))
+  x, index = jnp.asarray(x), jnp.asarray(index)
+  if x.shape != index.shape or index.dtype != jnp.uint8:
+    raise ValueError(
+      f"index must be uint8 of shape {x.shape}, got {index.dtype} of shape "
+      f"{index.shape}; convert flat indices by window_indices."
+    )
+  _check_unpooled_size(x.shape[1:3], window, size)
+  return _max_unpool(x, index, window, size)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnames=("window", "size"))
+def _max_unpool(x, index, window, size):
+  chosen = _chosen(index, window)
+  windows = jnp.where(chosen, x[:, :, None, :, None], jnp.zeros((), x.dtype))
+  b, ph, kh, pw, kw, c = windows.shape
+  return _cut_or_fill(windows.reshape(b, ph * kh, pw * kw, c), size, fill=0)
+
+
+def _max_unpool_fwd(x, index, window, size):
+  return _max_unpool(x, index, window, size), index
+
+
+def _max_unpool_bwd(window, size, index, cotangent):
+  del size
+  windows = _split(cotangent, window, index.shape[1:3], fill=0)
+  chosen = _chosen(index, window)
+  windows = jnp.where(chosen, windows, jnp.zeros((), windows.dtype))
+  return windows.sum((2, 4)), None
+
+
+_max_unpool.defvjp(_max_unpool_fwd, _max_unpool_bwd)
+
+
+def flat_indices(
+  index: UInt8[Array | np.ndarray, "b ph pw c"],
+  *,
+  window: Window = 2,
+  size: tuple[int, int],
+  layout: Layout = "torch",
+) -> Int[Array, "b ph pw c"]:
+  """Returns places in the window as the flat indices of another framework.
+
+  Args:
+    index: place of each maximum, row * width + column inside the window.
+    window: height and width of the window in pixels, or one number for both.
+    size: height and width in pixels of the image that was pooled.
+    layout: "torch": y * width + x, in the channel's plane (`max_pool2d`);
+      "tensorflow": (y * width + x) * channels + channel, in the image
+      (`max_pool_with_argmax` with `include_batch_in_index=False`).
+
+  Returns:
+    int32 indices; the axes stay [batch, height, width, channels].
+
+  Raises:
+    ValueError: if the layout is unknown, `size` does not fit, or an index would
+      not fit in an int32.
+  """
+  window = _pair(window, "window")
+  index = jnp.asarray(index)
+  channels = _channels(index.shape, size, layout)
+  _check_unpooled_size(index.shape[1:3], window, size)
+  index = index.astype(jnp.int32)
+  y, x = np.indices(index.shape[1:3], np.int32)[:, None, :, :, None]
+  y = y * window[0] + index // window[1]
+  x = x * window[1] + index % window[1]
+  flat = (y * size[1] + x) * channels
+  if layout == "tensorflow":
+    flat += np.arange(channels, dtype=np.int32)[None, None, None, :]
+  return flat
+
+
+def window_indices(
+  flat: Int[Array | np.ndarray, "b ph pw c"],
+  *,
+  window: Window = 2,
+  size: tuple[int, int],
+  layout: Layout = "torch",
+) -> UInt8[Array, "b ph pw c"]:
+  """Returns flat indices of another framework as places in the window.
+
+  The inverse of `flat_indices`, whose arguments it shares. Indices that come
+  from overlapping or padded windows have no place here, and are not noticed.
+
+  Raises:
+    ValueError: if the layout is unknown or `size` does not fit.
+  """
+  window = _pair(window, "window")
+  flat = jnp.asarray(flat)
+  channels = _channels(flat.shape, size, layout)
+  _check_unpooled_size(flat.shape[1:3], window, size)
+  flat = flat // channels
+  row, column = flat // size[1] % window[0], flat % size[1] % window[1]
+  return (row * window[1] + column).astype(jnp.uint8)
+
+
+def max_pool_with_argmax_reference(x, *, window=2, rounding="floor"):
+  """`max_pool_with_argmax` in the plainest form: patches, argmax, gather."""
+  window = _pair(window, "window")
+  x = jnp.asarray(x)
+  pooled = _pooled_size(x.shape[1:3], window, rounding)
+  patches = _split(x, window, pooled, fill=-jnp.inf).transpose(0, 1, 3, 5, 2, 4)
+  patches = patches.reshape(*patches.shape[:4], window[0] * window[1])
+  index = jnp.argmax(patches, -1)
+  values = jnp.take_along_axis(patches, index[..., None], -1)[..., 0]
+  return values, index.astype(jnp.uint8)
+
+
+def max_unpool_reference(x, index, *, window=2, size):
+  """`max_unpool` in the plainest form: a scatter."""
+  window = _pair(window, "window")
+  batch, y, column, channel = np.indices(x.shape, np.int32)
+  y = y * window[0] + index // np.uint8(window[1])
+  column = column * window[1] + index % np.uint8(window[1])
+  image = jnp.zeros((x.shape[0], *size, x.shape[3]), x.dtype)
+  return image.at[batch, y, column, channel].set(x, mode="drop")
+
+
+def _first_maximum(values, places):
+  """Returns the first largest of several arrays, elementwise, and its place."""
+  best, place = values[0], jnp.asarray(places[0], jnp.uint8)
+  place = jnp.broadcast_to(place, best.shape)
+  for value, candidate in zip(values[1:], places[1:], strict=True):
+    # Larger or NaN, unless a NaN was met before.
+    better = ~(value <= best) & (best == best)
+    best = jnp.where(better, value, best)
+    place = jnp.where(better, jnp.asarray(candidate, jnp.uint8), place)
+  return best, place
+
+
+def _split(x, window, pooled, *, fill):
+  """Cuts or fills [b h w c] to whole windows: [b ph kh pw kw c]."""
+  (kh, kw), (ph, pw) = window, pooled
+  x = _cut_or_fill(x, (ph * kh, pw * kw), fill)
+  return x.reshape(x.shape[0], ph, kh, pw, kw, x.shape[3])
+
+
+def _cut_or_fill(x, size, fill):
+  """Moves the bottom and the right edge."""
+  (h, w), fill = x.shape[1:3], jnp.array(fill, x.dtype)
+  edges = ((0, 0), (0, size[0] - h), (0, size[1] - w), (0, 0))
+  return lax.pad(x, fill, [(*edge, 0) for edge in edges])
+
+
+def _chosen(index, window):
+  """Whether a pixel is the one of its window's index: [b ph kh pw kw c]."""
+  places = np.arange(window[0] * window[1], dtype=np.uint8)
+  places = places.reshape(1, 1, window[0], 1, window[1], 1)
+  return index[:, :, None, :, None] == places
+
+
+def _pair(value, name):
+  pair = (value, value) if isinstance(value, int) else tuple(value)
+  if len(pair) != 2 or min(pair) < 1:
+    raise ValueError(f"{name} must be one or two positive ints, got {value}.")
+  if pair[0] * pair[1] > 256:
+    raise ValueError(
+      f"{name} {pair[0]}x{pair[1]} has {pair[0] * pair[1]} positions; a uint8 "
+      "index numbers at most 256: use 16x16 or smaller."
+    )
+  return pair
+
+
+def _pooled_size(size, window, rounding):
+  if rounding not in ("floor", "ceil"):
+    raise ValueError(f'rounding must be "floor" or "ceil", got {rounding!r}.')
+  up = rounding == "ceil"
+  pooled = tuple((n + up * (k - 1)) // k for n, k in zip(size, window))
+  if min(pooled) < 1:
+    raise ValueError(
+      f"window {window} is larger than the image {tuple(size)}: use a smaller "
+      'window, or rounding="ceil", which pools the part that is there.'
+    )
+  return pooled
+
+
+def _check_unpooled_size(pooled, window, size):
+  for p, k, n in zip(pooled, window, size):
+    if not (p - 1) * k < n < (p + 1) * k:
+      raise ValueError(
+        f"size {tuple(size)} is not pooled to {tuple(pooled)} by windows of "
+        f"{window}: give the size of the image that was pooled."
+      )
+
+
+def _channels(shape, size, layout):
+  """The factor between the two flat layouts, checked for int32."""
+  if layout not in ("torch", "tensorflow"):
+    raise ValueError(f'layout must be "torch" or "tensorflow", got {layout!r}.')
+  channels = shape[3] if layout == "tensorflow" else 1
+  if size[0] * size[1] * channels > 2**31:
+    raise ValueError(
+      f"flat indices of {tuple(size)} with {channels} channels exceed int32."
+    )
+  return channels

@@ -1,0 +1,209 @@
+"""Bilinear and nearest resizing, bilinear kernels and crops.
+
+Two conventions say where pixels are. "half_pixel": a pixel is a square, and the
+squares of both images cover the same area (torch's `align_corners=False`).
+"align_corners": a pixel is a point, and the corner points of both images
+coincide (Caffe's Interp layer, DeepLab).
+"""
+
+from typing import Literal
+
+from jax import lax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Shaped
+import numpy as np
+
+Convention = Literal["half_pixel", "align_corners"]
+
+
+def bilinear_filter(size: int) -> Float[np.ndarray, "size size"]:
+  """Returns the tent that a deconvolution needs to interpolate bilinearly.
+
+  The filter of FCN's release (Long et al. 2015): w(y, x) =
+  (1 - |y - c| / f) (1 - |x - c| / f), f = (size + 1) // 2, and c the centre of
+  the tent: f - 1 for an odd size, f - 0.5 for an even one.
+
+  Args:
+    size: side of the filter in pixels; 2 f - f % 2 for upsampling by f.
+
+  Returns:
+    float32 values in (0, 1].
+
+  Raises:
+    ValueError: if `size` is not positive.
+  """
+  if size < 1:
+    raise ValueError(f"size must be positive, got {size}.")
+  factor = (size + 1) // 2
+  center = factor - 1 if size % 2 else factor - 0.5
+  tent = 1 - np.abs(np.arange(size) - center) / factor
+  return np.outer(tent, tent).astype(np.float32)
+
+
+def bilinear_kernel(
+  size: int, channels: int
+) -> Float[np.ndarray, "size size {channels} {channels}"]:
+  """Returns `bilinear_filter` as a kernel that keeps channels apart.
+
+  Args:
+    size: side of the filter in pixels.
+    channels: number of input and of output channels.
+
+  Returns:
+    A kernel for `convolution.transposed_conv`: the filter where input and
+    output channel are the same, zero elsewhere.
+  """
+  eye = np.eye(channels, dtype=np.float32)
+  return bilinear_filter(size)[:, :, None, None] * eye
+
+
+def resize_bilinear(
+  x: Float[Array | np.ndarray, "b h w c"],
+  size: tuple[int, int],
+  *,
+  convention: Convention = "half_pixel",
+) -> Float[Array, "b oh ow c"]:
+  """Resizes by linear interpolation along rows and columns.
+
+  Nothing is smoothed before shrinking, as in torch's `interpolate`. Growing by
+  whole factors ("half_pixel") mixes the image with itself shifted by a pixel,
+  several times faster than the interpolation matrices that other sizes need.
+
+  Args:
+    x: any real values.
+    size: height and width of the result in pixels.
+    convention: where the pixels are; see the module.
+
+  Returns:
+    The image at `size`, computed in float32, in the dtype of `x`.
+
+  Raises:
+    ValueError: if `size` is not positive or the convention is unknown.
+  """
+  if convention not in ("half_pixel", "align_corners"):
+    raise ValueError(
+      f'convention must be "half_pixel" or "align_corners", got {convention!r}.'
+    )
+  _check_size(size)
+  x = jnp.asarray(x)
+  y = x.astype(jnp.float32)
+  for axis in (1, 2):
+    y = _resize_axis(y, axis, size[axis - 1], convention)
+  return y.astype(x.dtype)
+
+
+def resize_nearest(
+  labels: Shaped[Array | np.ndarray, "b h w *c"], size: tuple[int, int]
+) -> Shaped[Array, "b oh ow *c"]:
+  """Resizes by taking the nearest pixel, so that no new value appears.
+
+  Pixels are squares: the result's pixel i takes pixel floor((i + 0.5) n / m) of
+  n, computed in integers (torch's "nearest-exact").
+
+  Args:
+    labels: any dtype.
+    size: height and width of the result in pixels.
+
+  Returns:
+    The labels at `size`, in their dtype.
+
+  Raises:
+    ValueError: if `size` is not positive.
+  """
+  _check_size(size)
+  labels = jnp.asarray(labels)
+  rows, columns = (
+    (2 * np.arange(m) + 1) * n // (2 * m)
+    for n, m in zip(labels.shape[1:3], size)
+  )
+  return labels[:, rows][:, :, columns]
+
+
+def crop(
+  x: Shaped[Array | np.ndarray, "b h w *c"],
+  offset: int | tuple[int, int],
+  size: tuple[int, int],
+) -> Shaped[Array | np.ndarray, "b oh ow *c"]:
+  """Returns the part of `size` that begins at `offset` (Caffe's Crop layer).
+
+  Args:
+    x: an image or labels of any dtype.
+    offset: first row and column in pixels, or one number for both.
+    size: height and width of the part in pixels.
+
+  Raises:
+    ValueError: if the part is not inside of `x`.
+  """
+  top, left = (offset, offset) if isinstance(offset, int) else offset
+  height, width = size
+  if (
+    min(top, left, height, width) < 0
+    or top + height > x.shape[1]
+    or left + width > x.shape[2]
+  ):
+    raise ValueError(
+      f"a crop of {tuple(size)} at {(top, left)} is not inside of "
+      f"{tuple(x.shape[1:3])}."
+    )
+  return x[:, top : top + height, left : left + width]
+
+
+def center_crop(
+  x: Shaped[Array | np.ndarray, "b h w *c"], size: tuple[int, int]
+) -> Shaped[Array | np.ndarray, "b oh ow *c"]:
+  """Returns the middle of `x`; of an odd rest, more is cut at the far end.
+
+  Args:
+    x: an image or labels of any dtype.
+    size: height and width of the part in pixels.
+
+  Raises:
+    ValueError: if `size` is larger than `x`.
+  """
+  top, left = (x.shape[1] - size[0]) // 2, (x.shape[2] - size[1]) // 2
+  return crop(x, (top, left), size)
+
+
+def _resize_axis(x, axis, size, convention):
+  n = x.shape[axis]
+  if size == n:
+    return x
+  if convention == "half_pixel" and size % n == 0:
+    return _upsample_axis(x, axis, size // n)
+  if convention == "half_pixel":
+    source = (np.arange(size) + 0.5) * n / size - 0.5
+  else:
+    source = np.arange(size) * ((n - 1) / max(size - 1, 1))
+  source = np.clip(source, 0, n - 1)
+  low = np.floor(source)
+  above = (source - low).astype(np.float32)[:, None]
+  # Built on the device from two vectors: no large constant in the program.
+  column = np.arange(n)[None, :]
+  low = low.astype(np.int32)[:, None]
+  matrix = jnp.where(column == low, 1 - above, 0.0)
+  matrix += jnp.where(column == low + 1, above, 0.0)
+  product = "oh,bhwc->bowc" if axis == 1 else "ow,bhwc->bhoc"
+  return jnp.einsum(product, matrix, x, precision=lax.Precision.HIGHEST)
+
+
+def _upsample_axis(x, axis, factor):
+  """Puts `factor` pixels between each two neighbours, then cuts the ends."""
+  n = x.shape[axis]
+  edges = [(int(a == axis),) * 2 for a in range(x.ndim)]
+  x = jnp.pad(x, edges, mode="edge")
+  before = jnp.expand_dims(lax.slice_in_dim(x, 0, n + 1, axis=axis), axis + 1)
+  after = jnp.expand_dims(lax.slice_in_dim(x, 1, n + 2, axis=axis), axis + 1)
+  # An odd factor puts one pixel on the neighbour, an even one around it.
+  fraction = (np.arange(factor) + 0.5 * (factor % 2 == 0)) / factor
+  fraction = fraction.astype(np.float32).reshape(
+    [factor if a == axis + 1 else 1 for a in range(x.ndim + 1)]
+  )
+  y = before * (1 - fraction) + after * fraction
+  y = y.reshape(*x.shape[:axis], (n + 1) * factor, *x.shape[axis + 1 :])
+  start = factor - factor // 2
+  return lax.slice_in_dim(y, start, start + n * factor, axis=axis)
+
+
+def _check_size(size):
+  if min(size) < 1:
+    raise ValueError(f"size must be positive, got {tuple(size)}.")

@@ -1,0 +1,1 @@
+"""What people look at: colours, overlays, figures, one page a run."""

@@ -1,0 +1,214 @@
+"""The user's mistakes: one line naming file and remedy, code 2, no change."""
+
+import hashlib
+import json
+import pathlib
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from fcnjax.cli import main
+
+CONFIG = "configs/unet.py:folder"
+
+
+def _write(path: pathlib.Path, array) -> None:
+  path.parent.mkdir(parents=True, exist_ok=True)
+  PIL.Image.fromarray(array).save(path)
+
+
+@pytest.fixture
+def folder(tmp_path):
+  """Twelve good pairs of 40×40 with two classes."""
+  random = np.random.default_rng(0)
+  for index in range(12):
+    image = random.integers(0, 256, (40, 40, 3), dtype=np.uint8)
+    mask = (image[..., 0] > 127).astype(np.uint8)
+    _write(tmp_path / "images" / f"{index}.png", image)
+    _write(tmp_path / "masks" / f"{index}.png", mask)
+  return tmp_path
+
+
+def _arguments(folder, *more):
+  return [
+    f"--config.data.images={folder}/images",
+    f"--config.data.masks={folder}/masks",
+    "--config.data.num_classes=2",
+    *more,
+  ]
+
+
+def _snapshot(root):
+  return {
+    path.relative_to(root): hashlib.sha256(path.read_bytes()).hexdigest()
+    for path in root.rglob("*")
+    if path.is_file()
+  }
+
+
+def _fails(capsys, folder, *words, more=(), workdir=None, config=CONFIG):
+  """Runs train; expects one line with all words, code 2, and no change."""
+  before = _snapshot(folder)
+  workdir = workdir or folder / "run"
+  code = main.main(
+    [
+      "train",
+      f"--config={config}",
+      f"--workdir={workdir}",
+      *_arguments(folder, *more),
+    ]
+  )
+  error = capsys.readouterr().err
+  assert code == 2, error
+  lines = [line for line in error.splitlines() if line]
+  assert len(lines) == 1, error
+  for word in words:
+    assert word in lines[0], error
+  assert _snapshot(folder) == before
+
+
+def test_missing_folder(capsys, folder):
+  _fails(capsys, folder, "nowhere", more=["--config.data.images=nowhere"])
+
+
+def test_unpaired_files(capsys, folder):
+  (folder / "masks" / "3.png").unlink()
+  (folder / "images" / "7.png").unlink()
+  _fails(capsys, folder, "3", "7")
+
+
+def test_values_out_of_range(capsys, folder):
+  _write(folder / "masks" / "5.png", np.full((40, 40), 33, np.uint8))
+  _fails(capsys, folder, "33", "5.png", "num_classes")
+
+
+def test_masks_of_0_and_255(capsys, folder):
+  for path in (folder / "masks").iterdir():
+    _write(path, np.array(PIL.Image.open(path)) * 255)
+  _fails(capsys, folder, "255", "label_map", more=["--config.data.ignore=254"])
+
+
+def test_rgb_mask_with_an_unknown_colour(capsys, folder):
+  mask = np.zeros((40, 40, 3), np.uint8)
+  mask[3:5, 2] = (1, 2, 3)
+  _write(folder / "masks" / "2.png", mask)
+  _fails(
+    capsys,
+    folder,
+    "2.png",
+    "1, 2, 3",
+    more=["--config.data.colors=((0,0,0),(255,0,0))"],
+  )
+
+
+def test_mask_of_another_size(capsys, folder):
+  _write(folder / "masks" / "9.png", np.zeros((40, 41), np.uint8))
+  _fails(capsys, folder, "9.png", "41")
+
+
+@pytest.mark.parametrize("kind", ["images", "masks"])
+def test_truncated_png(capsys, folder, kind):
+  path = folder / kind / "4.png"
+  path.write_bytes(path.read_bytes()[:100])
+  _fails(capsys, folder, "4.png")
+
+
+def test_text_named_jpg(capsys, folder):
+  (folder / "images" / "6.png").unlink()
+  (folder / "images" / "6.jpg").write_text("this is no picture")
+  _fails(capsys, folder, "6.jpg")
+
+
+def test_all_ignored_masks(capsys, folder):
+  for path in (folder / "masks").iterdir():
+    _write(path, np.full((40, 40), 255, np.uint8))
+  _fails(capsys, folder, "ignore")
+
+
+def test_unknown_config_key(capsys, folder):
+  _fails(capsys, folder, "data.images", more=["--config.data.imagse=x"])
+
+
+def test_unknown_variant(capsys, folder):
+  _fails(capsys, folder, "camvid_small", config="configs/unet.py:camvidsmall")
+
+
+def test_unknown_model_and_option(capsys, folder):
+  _fails(capsys, folder, "unet_same", more=["--config.model.name=unet_sam"])
+  _fails(capsys, folder, "widht", more=["--config.model.options.widht=3"])
+
+
+def test_unwritable_workdir(capsys, folder):
+  (folder / "file").write_text("x")
+  _fails(capsys, folder, "cannot be written", workdir=folder / "file" / "run")
+
+
+def test_workdir_that_holds_something_else(capsys, folder):
+  _fails(capsys, folder, "no run", workdir=folder / "images")
+
+
+def test_workdir_of_another_network(capsys, folder):
+  run = folder / "run"
+  run.mkdir()
+  config = {
+    "model": {"name": "segnet_basic", "options": {}},
+    "resolved": {"classes": ["a", "b"]},
+  }
+  (run / "config.json").write_text(json.dumps(config))
+  _fails(capsys, folder, "another network", "segnet_basic", workdir=run)
+
+
+def test_a_batch_that_does_not_divide(capsys, folder):
+  _fails(
+    capsys, folder, "batch_size", more=["--config.batch_size=3"]
+  )  # over eight devices
+
+
+def test_evaluate_and_predict_without_a_run(capsys, tmp_path):
+  for command in (
+    ["evaluate", f"--workdir={tmp_path}"],
+    ["predict", f"--workdir={tmp_path}", "x.png", f"--output={tmp_path}/out"],
+  ):
+    assert main.main(command) == 2
+    error = capsys.readouterr().err
+    assert "no run" in error
+    assert len(error.splitlines()) == 1
+
+
+def test_check_data_prints_and_exits(capsys, folder):
+  code = main.main(["check-data", f"--config={CONFIG}", *_arguments(folder)])
+  out = capsys.readouterr()
+  assert code == 0, out.err
+  assert max(map(len, out.out.splitlines())) <= 80
+  _write(folder / "masks" / "5.png", np.full((40, 40), 33, np.uint8))
+  assert (
+    main.main(["check-data", f"--config={CONFIG}", *_arguments(folder)]) == 2
+  )
+
+
+def test_a_data_set_that_is_missing_says_where_it_comes_from(capsys):
+  for config in ("configs/unet.py:camvid", "configs/fcn.py:voc2011"):
+    code = main.main(["train", f"--config={config}", "--workdir=/tmp/never"])
+    error = capsys.readouterr().err
+    assert code == 2
+    assert "--config.data." in error
+    assert not pathlib.Path("/tmp/never").exists()
+
+
+def test_models(capsys):
+  assert main.main(["models", "unet", "--json", "--num-classes", "2"]) == 0
+  (row,) = json.loads(capsys.readouterr().out)
+  assert set(row) == {
+    "name",
+    "paper",
+    "parameters",
+    "multiply_adds",
+    "multiply_adds_space_to_batch",
+    "receptive_field",
+    "output_stride",
+  }
+  assert main.main(["models", "unte"]) == 2
+  assert "'unet'" in capsys.readouterr().err
+  assert main.main(["models", "unet", "--size", "570", "570"]) == 2
+  assert "legal" in capsys.readouterr().err

@@ -1,0 +1,90 @@
+"""Every variant of every config can be loaded, built and stepped (abstractly)."""
+
+import pathlib
+import re
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from fcnjax.cli import build, defaults, open_data
+from fcnjax.cli import config as configs
+from fcnjax.data import transforms
+from fcnjax.training import state as states, step
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+def _variants():
+  for path in sorted((ROOT / "configs").glob("*.py")):
+    text = path.read_text()
+    for name in re.findall(r'^      "(\w*)":', text, re.MULTILINE):
+      yield str(path) + (f":{name}" if name else "")
+
+
+VARIANTS = list(_variants())
+
+
+def test_every_config_has_the_variants_that_users_rely_on():
+  names = {(pathlib.Path(v.split(":")[0]).stem, *v.split(":")[1:]) for v in VARIANTS}
+  for config in ("fcn", "segnet", "unet"):
+    assert (config,) in names
+    for variant in (
+      "camvid",
+      "camvid_small",
+      "isbi2012",
+      "isbi2012_small",
+      "folder",
+    ):
+      assert (config, variant) in names
+
+
+@pytest.mark.parametrize("argument", VARIANTS, ids=lambda a: a.split("/")[-1])
+def test_a_variant_builds_and_steps(argument):
+  config = configs.load(argument)
+  assert configs.keys(config) >= configs.keys(defaults.get_config())
+  assert config.data.source in open_data.SOURCES
+  for name, _ in config.data.transforms:
+    assert name in transforms.TRANSFORMS
+  assert len(config.data.mean) in (1, config.data.channels)
+  model = build.model(config, num_classes=3)
+  sizes = [
+    tuple(parameters["size"])
+    for name, parameters in config.data.transforms
+    if name in ("random_crop", "resize", "center_crop", "pad_to")
+  ]
+  size = sizes[-1] if sizes else tuple(config.data.image_size)
+  size = size if any(size) else (96, 96)
+  margin = config.data.label_margin
+  labels = tuple(side - 2 * margin for side in size)
+  count = config.accumulate
+  batch = {
+    "image": jax.ShapeDtypeStruct(
+      (count, *size, config.data.channels), jnp.float32
+    ),
+    "label": jax.ShapeDtypeStruct((count, *labels), jnp.int32),
+  }
+  variables = jax.eval_shape(model.init, jax.random.key(0), batch["image"])
+  optimizer = build.optimizer(config, variables["params"])
+  state = jax.eval_shape(lambda v: states.create(v, optimizer), variables)
+
+  def run(state, batch):
+    return step.train_step(
+      state,
+      batch,
+      apply=model.apply,
+      optimizer=optimizer,
+      seed=0,
+      normalization=config.loss.normalization,
+      accumulate=count,
+    )
+
+  new, metrics = jax.eval_shape(run, state, batch)
+  assert jax.tree.structure(new) == jax.tree.structure(state)
+  assert metrics["loss"].shape == ()
+
+
+@pytest.mark.parametrize("name", ["fcn", "segnet", "unet"])
+def test_a_docstring_tells_the_command(name):
+  text = (ROOT / "configs" / f"{name}.py").read_text()
+  assert f"python train.py --config=configs/{name}.py --workdir=" in text

@@ -1,0 +1,176 @@
+"""What every network of the table owes its users.
+
+A new network is one line in SMALL, and one in SIZES if it is particular about
+the images it takes.
+"""
+
+import math
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fcnjax import models
+
+CLASSES = 5
+
+# Options that make a network so small that numbers can be computed with it.
+_FCN = {"widths": (4, 4, 6, 8, 8), "fc_channels": 8, "first_padding": 1}
+SMALL = {
+  "fcn32s_vgg16": _FCN,
+  "fcn16s_vgg16": _FCN | {"upsampling": "learned"},
+  "fcn8s_vgg16": _FCN | {"norm": "batch"},
+  "fcn8s_atonce_vgg16": _FCN,
+  "segnet_vgg16": {"widths": (4, 4, 4, 4, 4)},
+  "segnet_basic": {"width": 4, "kernel": 3},
+  "unet": {"width": 4, "depth": 2},
+  "unet_release": {"width": 4, "depth": 2},
+  "unet_same": {"width": 4, "depth": 2, "norm": "batch"},
+}
+
+# Sizes of images at default options, and how much smaller the logits are.
+ANY = [((1, 1), 0), ((45, 61), 0), ((224, 97), 0)]
+VALID = [((188, 204), 184), ((572, 572), 184)]
+SIZES = {"unet": VALID, "unet_release": VALID}
+SMALL_SIZE = {"unet": (48, 44), "unet_release": (48, 44)}
+
+
+def test_every_network_is_tried():
+  assert list(models.MODELS) == list(SMALL)
+
+
+def _image(size, channels=3, batch=2):
+  return jax.ShapeDtypeStruct((batch, *size, channels), jnp.float32)
+
+
+def _forward(model, image, *, train=False):
+  """Returns the shapes of outputs and variables."""
+  keys = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
+  return jax.eval_shape(
+    lambda x: model.init_with_output(keys, x, train=train), image
+  )
+
+
+@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_logits_are_float32_at_the_size_of_the_image(name, dtype):
+  model = models.create_model(name, num_classes=CLASSES, dtype=dtype)
+  for size, smaller in SIZES.get(name, ANY):
+    outputs, _ = _forward(model, _image(size))
+    expected = (2, *(side - smaller for side in size), CLASSES)
+    assert outputs["logits"].shape == expected
+    assert outputs["logits"].dtype == jnp.float32
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_the_size_in_the_table_is_legal(name):
+  entry = models.MODELS[name]
+  model = models.create_model(name, num_classes=CLASSES)
+  outputs, _ = _forward(model, _image(entry.size))
+  assert outputs["logits"].shape[-1] == CLASSES
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_parameters_are_float32_and_named_on_purpose(name):
+  model = models.create_model(name, num_classes=CLASSES, dtype="bfloat16")
+  size = SIZES.get(name, ANY)[-1][0]
+  _, variables = _forward(model, _image(size))
+  for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
+    words = [entry.key for entry in path]
+    automatic = [word for word in words if re.match(r"[A-Z]\w*_\d+$", word)]
+    assert not automatic, f"{'/'.join(words)} has an automatic name"
+    assert leaf.dtype == jnp.float32, words
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_training_has_the_same_variables_and_shapes(name):
+  model = models.create_model(name, num_classes=CLASSES)
+  size = SIZES.get(name, ANY)[-1][0]
+  outputs, variables = _forward(model, _image(size), train=True)
+  evaluated, same = _forward(model, _image(size))
+  assert jax.tree.map(jnp.shape, variables) == jax.tree.map(jnp.shape, same)
+  assert outputs["logits"].shape == evaluated["logits"].shape
+
+
+@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("channels", [1, 4])
+def test_other_channels(name, channels):
+  size = SIZES.get(name, ANY)[0][0]
+  model = models.create_model(name, num_classes=CLASSES, in_channels=channels)
+  _forward(model, _image(size, channels))
+  with pytest.raises(ValueError, match=rf"{channels} channels.*got 3"):
+    _forward(model, _image(size, 3))
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_an_unknown_option_is_refused_with_the_known_ones(name):
+  option = next(iter(SMALL[name]))
+  with pytest.raises(ValueError) as error:
+    models.create_model(name, num_classes=CLASSES, **{option[:-1]: 1})
+  assert f"Did you mean {option!r}?" in str(error.value)
+  for known in models.options(name):
+    assert known in str(error.value)
+
+
+@pytest.fixture(scope="module", params=SMALL)
+def small(request):
+  """A small network with variables that are nowhere zero, and images."""
+  name = request.param
+  model = models.create_model(name, num_classes=CLASSES, **SMALL[name])
+  size = SMALL_SIZE.get(name, (37, 50))
+  rng = np.random.default_rng(0)
+  image = rng.normal(size=(3, *size, 3)).astype(np.float32)
+  _, shapes = _forward(model, image)
+
+  def draw(path, leaf):
+    if path[0].key != "params":  # Statistics of batch norm.
+      return np.full(leaf.shape, path[-1].key == "var", np.float32)
+    noise = rng.normal(size=leaf.shape).astype(np.float32)
+    if path[-1].key == "kernel":
+      return noise * (2 / math.prod(leaf.shape[:-1])) ** 0.5
+    return noise * 0.1 + (path[-1].key == "scale")
+
+  variables = jax.tree_util.tree_map_with_path(draw, shapes)
+  return model, variables, image
+
+
+def test_a_trained_step_is_finite_and_reaches_every_kernel(small):
+  model, variables, image = small
+  rest = {k: v for k, v in variables.items() if k != "params"}
+
+  @jax.jit
+  def gradients(params):
+    def loss(params):
+      outputs, changed = model.apply(
+        {"params": params, **rest},
+        image,
+        train=True,
+        mutable=list(rest),
+        rngs={"dropout": jax.random.key(3)},
+      )
+      total = sum(jnp.mean(jnp.sin(x)) for x in outputs.values())
+      return total, changed
+
+    return jax.grad(loss, has_aux=True)(params)
+
+  grads, changed = gradients(variables["params"])
+  for path, leaf in jax.tree_util.tree_leaves_with_path(grads):
+    words = jax.tree_util.keystr(path)
+    assert np.isfinite(leaf).all(), words
+    if path[-1].key == "kernel":
+      assert np.any(leaf != 0), f"{words} learns nothing"
+  for old, new in zip(jax.tree.leaves(rest), jax.tree.leaves(changed)):
+    assert np.isfinite(new).all()
+    assert np.any(old != new)
+
+
+def test_evaluation_is_a_pure_function_of_each_image(small):
+  model, variables, image = small
+  apply = jax.jit(lambda x: model.apply(variables, x, train=False)["logits"])
+  logits = apply(image)
+  np.testing.assert_array_equal(logits, apply(image))
+  np.testing.assert_allclose(apply(image[::-1])[::-1], logits, 1e-5, 1e-5)
+  alone = model.apply(variables, image[1:2], train=False)["logits"]  # Eager.
+  np.testing.assert_allclose(alone, logits[1:2], rtol=1e-4, atol=1e-4)

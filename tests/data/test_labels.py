@@ -1,0 +1,119 @@
+"""From raw values to labels, in one place, and the likely causes."""
+
+import numpy as np
+import pytest
+
+from fcnjax import errors
+from fcnjax.data import labels
+
+_RAW = np.array([[0, 1, 2], [3, 200, 255]])
+
+
+def _apply(raw, num_classes, **words):
+  table = labels.LabelTable.build(num_classes, **words)
+  return table.apply(np.asarray(raw), name="m.png").ravel().tolist()
+
+
+def test_without_a_map_raw_values_are_labels():
+  assert _apply([[0, 3, 255]], 4) == [0, 3, 255]
+  assert _apply([[0, 3, 11, 255]], 4, ignore=(11, 255)) == [0, 3, 255, 255]
+  assert _apply([[0, 3, 11]], 4, ignore=11) == [0, 3, 255]
+  for empty in ({}, "", None):
+    assert _apply([[0, 3]], 4, label_map=empty) == [0, 3]
+
+
+def test_a_map_is_the_whole_truth():
+  words = {"label_map": {7: 0, "8": 1, 9: 255}}  # JSON's keys are strings
+  assert _apply([[7, 8, 9, 255]], 2, **words) == [0, 1, 255, 255]
+  with pytest.raises(errors.InputError, match="holds value 0,"):
+    _apply([[0, 7]], 2, **words)
+
+
+def test_a_map_goes_before_ignore():
+  assert _apply([[0, 255]], 2, label_map={0: 0, 255: 1}) == [0, 1]
+
+
+def test_the_map_is_applied_once():
+  shift = labels.named_map("zero_is_ignored", num_classes=3)
+  assert shift == {0: 255, 1: 0, 2: 1, 3: 2}
+  assert _apply([[0, 1, 2, 3]], 3, label_map="zero_is_ignored") == [
+    255,
+    0,
+    1,
+    2,
+  ]
+
+
+def test_cityscapes():
+  ids = labels.named_map("cityscapes_train_ids", num_classes=19)
+  assert sorted(set(ids.values())) == [*range(19), 255]
+  # Road, car and bicycle of cityscapesScripts' table; 0 to 6 are void.
+  assert (ids[7], ids[26], ids[33], ids[6]) == (0, 13, 18, 255)
+
+
+def test_16_bit_values():
+  assert _apply([[1000, 65535]], 2, label_map={1000: 1, 65535: 0}) == [1, 0]
+
+
+def test_a_wrong_value_names_the_file_and_the_values():
+  with pytest.raises(
+    errors.InputError, match=r"mask m\.png holds values 3, 200, num_classes 3"
+  ):
+    _apply(_RAW, 3)
+
+
+@pytest.mark.parametrize(
+  ("values", "num_classes", "files", "words"),
+  [
+    ([0, 255], 2, (), r"mask_values=\(0,255\)"),
+    ([0, 7, 11, 33], 19, (), "Cityscapes.*cityscapes_train_ids"),
+    ([0, 1, 2, 3], 3, (), "zero_is_ignored.*num_classes=4"),
+    ([10, 20, 30], 3, (), r"mask_values=\(10,20,30\)"),
+    (range(200), 3, (), "photograph"),
+    ([0, 7, 250], 2, ("a.png", "b.JPG"), "JPEG"),
+    ([0, 77], 3, (), "data.label_map="),
+  ],
+)
+def test_likely_causes(values, num_classes, files, words):
+  cause = labels.likely_cause(values, num_classes=num_classes, files=files)
+  np.testing.assert_equal("\n" in cause, False)
+  with pytest.raises(errors.InputError, match=words):
+    raise errors.InputError(cause)
+
+
+def test_wrong_words():
+  for label_map, words in (
+    ({0: 5}, "sends 0 to 5"),
+    ({-1: 0}, "sends -1 to 0"),
+    ({"road": 0}, "whole numbers"),
+    ("ade", "'ade'.*cityscapes_train_ids"),
+  ):
+    with pytest.raises(errors.InputError, match=words):
+      labels.LabelTable.build(3, label_map=label_map)
+  for count in (1, 256):
+    with pytest.raises(errors.InputError, match=f"got {count}"):
+      labels.LabelTable.build(count)
+
+
+def test_mask_values():
+  assert labels.value_map((0, 255), num_classes=2) == {0: 0, 255: 1}
+  for values in ((0, 1, 2), (0, 0)):
+    with pytest.raises(errors.InputError, match="2 different values"):
+      labels.value_map(values, num_classes=2)
+  with pytest.raises(errors.InputError, match="one of them"):
+    labels.value_map((0, 1), num_classes=2, label_map={0: 0})
+
+
+def test_class_names():
+  assert labels.class_names(2) == ("class 0", "class 1")
+  assert labels.class_names(None, names=["a", "b"]) == ("a", "b")
+  with pytest.raises(errors.InputError, match="data.num_classes"):
+    labels.class_names(None)
+  with pytest.raises(errors.InputError, match="is 3.*2 names"):
+    labels.class_names(3, names=["a", "b"])
+
+
+def test_listed():
+  assert labels.listed([3], "value") == "value 3"
+  assert labels.listed([3, 4], "value") == "values 3, 4"
+  assert labels.listed("abcdef", "file", most=2) == "files a, b and 4 more"

@@ -1,0 +1,125 @@
+"""A killed run ends as one that was never killed: figures and parameters."""
+
+import json
+import os
+import pathlib
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+
+from fcnjax import checkpoints
+
+ROOT = pathlib.Path(__file__).parents[2]
+STEPS = 40
+ARGUMENTS = [
+  "--config=configs/unet.py",
+  f"--config.steps={STEPS}",
+  "--config.batch_size=4",
+  "--config.log_every=1",
+  "--config.eval_every=20",
+  "--config.checkpoint_every=7",
+  "--config.model.options.width=2",
+  "--config.model.options.depth=2",
+  "--config.model.options.dropout=0.5",
+  "--config.ema_decay=0.9",
+  "--config.evaluation.overlays=1",
+  "--config.data.transforms="
+  "(('random_crop',{'size':(32,32)}),('flip',{}),('photometric',{}))",
+]
+
+
+def _start(workdir):
+  environment = {**os.environ, "XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"}
+  return subprocess.Popen(
+    [sys.executable, "train.py", f"--workdir={workdir}", *ARGUMENTS],
+    cwd=ROOT,
+    env=environment,
+    stdout=subprocess.DEVNULL,
+    stderr=subprocess.PIPE,
+    text=True,
+  )
+
+
+def _records(workdir):
+  """The figures without the timings."""
+  path = workdir / "metrics.jsonl"
+  if not path.is_file():
+    return []
+  records = []
+  for line in path.read_text().splitlines():
+    try:
+      record = json.loads(line)
+    except json.JSONDecodeError:  # Torn: the run is being killed.
+      continue
+    record.pop("images_per_second", None)
+    record.pop("data_wait", None)
+    records.append(record)
+  return records
+
+
+def _state(workdir):
+  saved = checkpoints.Checkpoints(workdir / "checkpoints")
+  device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+  abstract = jax.tree.map(
+    lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device),
+    saved.tree(STEPS),
+  )
+  state = saved.restore(STEPS, abstract)
+  saved.close()
+  return state
+
+
+def _finish(process):
+  _, error = process.communicate(timeout=300)
+  assert process.returncode == 0, error
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+  workdir = tmp_path_factory.mktemp("whole")
+  _finish(_start(workdir))
+  return _records(workdir), _state(workdir)
+
+
+def _assert_same(workdir, uninterrupted):
+  records, state = uninterrupted
+  assert _records(workdir) == records
+  ours, theirs = jax.tree.leaves(_state(workdir)), jax.tree.leaves(state)
+  assert len(ours) == len(theirs)
+  for a, b in zip(ours, theirs):
+    np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(5))
+def test_sigkill_at_a_random_step(seed, uninterrupted, tmp_path):
+  step = random.Random(seed).randint(1, STEPS - 1)
+  process = _start(tmp_path)
+  deadline = time.monotonic() + 200
+  while len(_records(tmp_path)) < step and process.poll() is None:
+    assert time.monotonic() < deadline
+    time.sleep(0.002)
+  process.send_signal(signal.SIGKILL)
+  process.communicate()
+  assert process.returncode == -signal.SIGKILL, "it ended before the kill"
+  _finish(_start(tmp_path))
+  _assert_same(tmp_path, uninterrupted)
+
+
+@pytest.mark.slow
+def test_sigterm_saves_and_ends(uninterrupted, tmp_path):
+  process = _start(tmp_path)
+  while len(_records(tmp_path)) < 10:
+    time.sleep(0.002)
+  process.send_signal(signal.SIGTERM)
+  _, error = process.communicate(timeout=60)
+  assert process.returncode == 1
+  assert "SIGTERM at step" in error
+  _finish(_start(tmp_path))
+  _assert_same(tmp_path, uninterrupted)

@@ -1,0 +1,168 @@
+"""A run from its config to its masks, in one process."""
+
+import json
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from fcnjax.cli import main
+from fcnjax.data import scenes
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+  """A tiny run on one's own folder of images and masks of two sizes."""
+  root = tmp_path_factory.mktemp("own")
+  for kind in ("images", "masks"):
+    (root / kind).mkdir()
+  for index in range(16):
+    source = scenes.Scenes("train", size=(64, 64 + 16 * (index % 2)), count=16)
+    example = source[index]
+    PIL.Image.fromarray(example["image"]).save(root / "images" / f"{index}.png")
+    PIL.Image.fromarray(example["label"]).save(root / "masks" / f"{index}.png")
+  arguments = [
+    "train",
+    "--config=configs/unet.py:folder",
+    f"--workdir={root}/run",
+    f"--config.data.images={root}/images",
+    f"--config.data.masks={root}/masks",
+    f"--config.data.num_classes={len(scenes.CLASSES)}",
+    "--config.steps=4",
+    "--config.log_every=1",
+    "--config.eval_every=2",
+    "--config.checkpoint_every=1",
+    "--config.data.transforms=(('random_crop',{'size':(64,64)}),('flip',{}))",
+    "--config.model.options.width=2",
+    "--config.model.options.depth=2",
+  ]
+  assert main.main(arguments) == 0
+  return root, arguments
+
+
+def _records(root):
+  lines = (root / "run" / "metrics.jsonl").read_text().splitlines()
+  return [json.loads(line) for line in lines]
+
+
+def test_the_workdir_holds_what_is_promised(run):
+  root, _ = run
+  workdir = root / "run"
+  records = _records(root)
+  assert [(r["step"], r["split"]) for r in records] == [
+    (1, "train"),
+    (2, "train"),
+    (2, "val"),
+    (3, "train"),
+    (4, "train"),
+    (4, "val"),
+  ]
+  assert {"loss", "images_per_second", "data_wait"} <= set(records[0])
+  assert {
+    "mean_iou",
+    "pixel_accuracy",
+    "mean_accuracy",
+    "frequency_weighted_iou",
+  } <= set(records[2])
+  config = json.loads((workdir / "config.json").read_text())
+  assert config["model"]["name"] == "unet_same"
+  assert len(config["resolved"]["classes"]) == len(scenes.CLASSES)
+  assert (workdir / "report" / "index.html").stat().st_size > 1000
+  assert list(workdir.glob("events.out.tfevents.*"))
+  assert list((workdir / "overlays").glob("*.png"))
+  assert (workdir / "checkpoints").is_dir()
+  evaluation = json.loads((workdir / "evaluation.json").read_text())
+  assert 0 <= evaluation["pixel_accuracy"] <= 1
+
+
+def test_running_a_finished_run_again_changes_no_figure(run):
+  root, arguments = run
+  before = _records(root)
+  assert main.main(arguments) == 0
+  assert _records(root) == before
+
+
+def test_evaluate(run, capsys):
+  root, _ = run
+  assert main.main(["evaluate", f"--workdir={root}/run"]) == 0
+  out = capsys.readouterr().out
+  assert "mean IoU" in out
+  assert max(map(len, out.splitlines())) <= 80
+  evaluation = json.loads((root / "run" / "evaluation.json").read_text())
+  assert 0 <= evaluation["boundary_f1"] <= 1
+
+
+def test_predict_any_size_and_mode(run, capsys):
+  root, _ = run
+  inputs = root / "new"
+  inputs.mkdir()
+  random = np.random.default_rng(0)
+  colour = random.integers(0, 256, (33, 57, 3), dtype=np.uint8)
+  PIL.Image.fromarray(colour).save(inputs / "rgb.jpg")
+  PIL.Image.fromarray(colour[..., 0]).save(inputs / "grey.png")
+  PIL.Image.fromarray(colour).quantize(8).save(inputs / "palette.png")
+  deep = random.integers(0, 65536, (20, 21)).astype(np.uint16)
+  PIL.Image.fromarray(deep).save(inputs / "deep.png")
+  code = main.main(
+    [
+      "predict",
+      f"--workdir={root}/run",
+      str(inputs),
+      f"--output={root}/out",
+      "--probabilities",
+    ]
+  )
+  assert code == 0, capsys.readouterr().err
+  for name, size in (
+    ("rgb", (57, 33)),
+    ("grey", (57, 33)),
+    ("palette", (57, 33)),
+    ("deep", (21, 20)),
+  ):
+    mask = PIL.Image.open(root / "out" / f"{name}.png")
+    assert mask.mode == "P"
+    assert mask.size == size
+    assert np.asarray(mask).max() < len(scenes.CLASSES)
+    assert (root / "out" / "overlays" / f"{name}.png").is_file()
+    with np.load(root / "out" / "probabilities" / f"{name}.npz") as stored:
+      shares = stored["probabilities"].astype(np.float32)
+    np.testing.assert_allclose(shares.sum(-1), 1, atol=1e-2)
+
+
+def test_predict_by_sliding_window(run, capsys):
+  root, _ = run
+  source = root / "images" / "0.png"
+  code = main.main(
+    [
+      "predict",
+      f"--workdir={root}/run",
+      str(source),
+      f"--output={root}/slid",
+      "--config.evaluation.strategy=sliding_window",
+      "--config.evaluation.window=(32,32)",
+    ]
+  )
+  assert code == 0, capsys.readouterr().err
+  assert (root / "slid" / "0.png").is_file()
+
+
+def test_another_network_in_the_same_workdir_is_refused(run, capsys):
+  root, arguments = run
+  before = (root / "run" / "config.json").read_bytes()
+  code = main.main([*arguments, "--config.model.options.width=3"])
+  assert code == 2
+  assert "another network" in capsys.readouterr().err
+  assert (root / "run" / "config.json").read_bytes() == before
+
+
+def test_init_from_names_what_it_drops(run, capsys):
+  root, arguments = run
+  other = [a for a in arguments if not a.startswith("--workdir")]
+  other += [f"--workdir={root}/other", f"--config.init_from={root}/run"]
+  other += ["--config.steps=1", "--config.data.num_classes=12"]
+  assert main.main(other) == 2
+  assert "score" in capsys.readouterr().err
+  code = main.main([*other, "--config.init_drop=('score',)"])
+  captured = capsys.readouterr()
+  assert code == 0, captured.err
+  assert "params/score/kernel: stays fresh" in captured.out

@@ -1,0 +1,103 @@
+"""Latest and best, exact round trips, and differences in words."""
+
+import json
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fcnjax import checkpoints, errors
+from fcnjax.training import optimizers, sharding, state as states
+
+
+def _state(step=0, width=4):
+  random = np.random.default_rng(step)
+  params = {
+    "head": {
+      "kernel": jnp.asarray(random.normal(size=(3, width)), jnp.float32),
+      "bias": jnp.zeros(width),
+    }
+  }
+  variables = {"params": params, "batch_stats": {"bn": {"mean": jnp.ones(2)}}}
+  state = states.create(variables, optimizers.adamw(0.1, params), ema=True)
+  return state.replace(step=jnp.int32(step))
+
+
+def _abstract(state, devices=1):
+  mesh = sharding.create_mesh(data=devices, batch_size=8)
+  return jax.tree.map(
+    lambda x: jax.ShapeDtypeStruct(
+      x.shape, x.dtype, sharding=sharding.replicated(mesh)
+    ),
+    state,
+  )
+
+
+def test_round_trip_is_exact_and_lands_on_other_devices(tmp_path):
+  saved = checkpoints.Checkpoints(tmp_path)
+  saved.save(7, _state(7))
+  saved.close()
+  again = checkpoints.Checkpoints(tmp_path)
+  assert again.latest == 7
+  state = again.restore(7, _abstract(_state(), devices=8))
+  chex.assert_trees_all_equal(state, _state(7))
+  assert len(jax.tree.leaves(state.params)[0].sharding.device_set) == 8
+  again.close()
+
+
+def test_the_latest_and_the_best_are_kept(tmp_path):
+  saved = checkpoints.Checkpoints(tmp_path, keep=2)
+  for step, score in ((1, 0.3), (2, 0.9), (3, 0.5), (4, None), (5, 0.9)):
+    saved.save(step, _state(step), mean_iou=score)
+  saved.wait()
+  assert (saved.latest, saved.best) == (5, 2) or saved.best == 5
+  best = saved.best
+  saved.close()
+  found = sorted(int(p.name) for p in tmp_path.iterdir() if p.name.isdigit())
+  assert found == sorted({best, 4, 5})
+
+
+def test_an_unfinished_save_is_not_the_latest(tmp_path):
+  saved = checkpoints.Checkpoints(tmp_path)
+  saved.save(1, _state(1))
+  saved.close()
+  # What a kill during a write leaves behind.
+  (tmp_path / "2.orbax-checkpoint-tmp").mkdir()
+  (tmp_path / "2.orbax-checkpoint-tmp" / "state").mkdir()
+  again = checkpoints.Checkpoints(tmp_path)
+  assert again.latest == 1
+  again.close()
+
+
+def test_another_network_is_told_in_words(tmp_path):
+  saved = checkpoints.Checkpoints(tmp_path)
+  saved.save(1, _state(1))
+  saved.wait()
+  other = _state(1, width=5)
+  with pytest.raises(errors.InputError, match=r"\(3, 4\) for \(3, 5\)"):
+    saved.restore(1, _abstract(other))
+  renamed = _state(1).replace(params={"tail": _state(1).params["head"]})
+  with pytest.raises(errors.InputError, match="2 missing: .*2 unknown: "):
+    saved.restore(1, _abstract(renamed))
+  saved.close()
+
+
+def test_merge_takes_what_fits_and_names_what_does_not():
+  theirs = {"params": {"conv": jnp.ones((2, 2)), "score": jnp.ones((2, 5))}}
+  ours = {"params": {"conv": jnp.zeros((2, 2)), "score": jnp.zeros((2, 3))}}
+  with pytest.raises(errors.InputError, match="params/score"):
+    checkpoints.merge(theirs, ours)
+  merged, lines = checkpoints.merge(theirs, ours, drop=("score",))
+  np.testing.assert_array_equal(merged["params"]["conv"], 1)
+  np.testing.assert_array_equal(merged["params"]["score"], 0)
+  assert lines == ["params/score: stays fresh"]
+
+
+def test_metrics_are_json(tmp_path):
+  saved = checkpoints.Checkpoints(tmp_path)
+  saved.save(3, _state(3), mean_iou=0.25)
+  saved.close()
+  files = list((tmp_path / "3" / "metrics").rglob("metrics"))
+  assert any(json.loads(f.read_text()) == {"mean_iou": 0.25} for f in files)

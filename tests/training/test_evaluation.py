@@ -1,0 +1,65 @@
+"""One matrix over all examples, whatever their sizes and their number."""
+
+import jax.numpy as jnp
+import numpy as np
+
+from fcnjax.training import evaluation
+
+
+def _examples(sizes, k=3, seed=0):
+  random = np.random.default_rng(seed)
+  for index, (height, width) in enumerate(sizes):
+    label = random.integers(0, k, (height, width)).astype(np.uint8)
+    label[0] = 255
+    yield {
+      "image": random.normal(size=(height, width, k)).astype(np.float32),
+      "label": label,
+      "name": str(index),
+    }
+
+
+def _brute(examples, k=3):
+  matrix = np.zeros((k, k), np.int64)
+  for example in examples:
+    prediction = example["image"].argmax(-1)
+    for t, p in zip(example["label"].ravel(), prediction.ravel()):
+      if t != 255:
+        matrix[t, p] += 1
+  return matrix
+
+
+def test_uneven_sizes_and_a_short_last_batch_count_every_pixel_once():
+  sizes = [(4, 5)] * 5 + [(6, 3)] + [(4, 5)] * 2
+  seen = []
+  matrix = evaluation.evaluate(
+    lambda image: jnp.asarray(image),
+    _examples(sizes),
+    num_classes=3,
+    batch_size=4,
+    visit=lambda label, prediction: seen.append((label, prediction)),
+  )
+  np.testing.assert_array_equal(matrix, _brute(_examples(sizes)))
+  assert matrix.dtype == np.int64
+  assert [label.shape for label, _ in seen] == sizes
+  for (label, prediction), example in zip(seen, _examples(sizes)):
+    np.testing.assert_array_equal(label, example["label"])
+    np.testing.assert_array_equal(prediction, example["image"].argmax(-1))
+
+
+def test_the_label_keeps_its_resolution():
+  """A network that sees half the size is scored at the label's size."""
+  label = np.zeros((8, 8), np.uint8)
+  label[:, 4:] = 1
+  image = np.zeros((4, 4, 2), np.float32)
+  image[:, :2, 0] = image[:, 2:, 1] = 1
+  matrix = evaluation.evaluate(
+    jnp.asarray,
+    [{"image": image, "label": label, "name": "a"}],
+    num_classes=2,
+  )
+  np.testing.assert_array_equal(matrix, [[32, 0], [0, 32]])
+
+
+def test_no_example_gives_zeros():
+  matrix = evaluation.evaluate(jnp.asarray, [], num_classes=2)
+  np.testing.assert_array_equal(matrix, np.zeros((2, 2)))

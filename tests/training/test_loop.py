@@ -1,0 +1,146 @@
+"""The order of things in the loop, and the ways it stops."""
+
+import itertools
+import json
+import os
+import signal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fcnjax.training import loop, sharding, state as states, writers
+
+
+@jax.jit
+def _step(state, batch):
+  loss = batch["image"].mean()
+  metrics = {"loss": loss, "gradient_norm": loss, "finite": jnp.isfinite(loss)}
+  return state.replace(step=state.step + 1), metrics
+
+
+def _batches(values):
+  for value in values:
+    yield {"image": np.full((2, 1, 1, 1), value, np.float32)}
+
+
+class _Recorder:
+  def __init__(self, path):
+    self.path = path
+    self.events = []
+
+  def evaluate(self, state, step):
+    # What is in the file when an evaluation or a save begins?
+    self.events.append(("evaluate", step, self.logged()))
+    return {"mean_iou": step / 10}
+
+  def save(self, step, state, figures):
+    assert int(state.step) == step
+    self.events.append(("save", step, self.logged()))
+
+  def logged(self):
+    lines = self.path.read_text().splitlines()
+    return [json.loads(line)["step"] for line in lines]
+
+
+def _fit(tmp_path, values=itertools.count(), *, start=0, steps=6, finish=None):
+  mesh = sharding.create_mesh(data=1, batch_size=2)
+  writer = writers.Writer(tmp_path, resume=start)
+  recorder = _Recorder(tmp_path / "metrics.jsonl")
+  state = states.TrainState(jnp.int32(start), {}, {}, {})
+  try:
+    loop.fit(
+      jax.device_put(state, sharding.replicated(mesh)),
+      _step,
+      _batches(values),
+      mesh=mesh,
+      steps=steps,
+      batch_size=2,
+      log_every=2,
+      eval_every=4,
+      checkpoint_every=3,
+      writer=writer,
+      progress=writers.Progress(start=start, total=steps),
+      evaluate=recorder.evaluate,
+      save=recorder.save,
+      names=lambda t: [f"file{t}.png"],
+      finish=finish,
+    )
+  finally:
+    writer.close()
+  return recorder
+
+
+def test_lines_come_before_the_evaluation_and_the_checkpoint(tmp_path):
+  recorder = _fit(tmp_path)
+  assert recorder.events == [
+    ("save", 3, [2]),
+    ("evaluate", 4, [2, 4]),
+    ("save", 4, [2, 4]),
+    ("evaluate", 6, [2, 4, 6]),
+    ("save", 6, [2, 4, 6]),
+  ]
+
+
+def test_metrics_are_those_of_their_step(tmp_path):
+  recorder = _fit(tmp_path, iter([0.5, 1.5, 2.5, 3.5, 4.5, 5.5]))
+  records = [json.loads(x) for x in recorder.path.read_text().splitlines()]
+  assert [(r["step"], r["loss"]) for r in records] == [
+    (2, 1.5),
+    (4, 3.5),
+    (6, 5.5),
+  ]
+  for record in records:
+    assert record["split"] == "train"
+    assert record["images_per_second"] > 0
+    assert 0 <= record["data_wait"] <= 1
+
+
+def test_nan_names_step_and_files_and_saves_nothing_after(tmp_path):
+  recorder = None
+  with pytest.raises(loop.NonFiniteError) as error:
+    recorder = _fit(tmp_path, iter([1, 1, 1, 1, np.nan, 1, 1]))
+  assert recorder is None
+  assert "step 5" in str(error.value)
+  assert "file4.png" in str(error.value)
+
+
+def test_sigterm_saves_this_step_and_ends(tmp_path):
+  def values():
+    yield from (1, 1)
+    os.kill(os.getpid(), signal.SIGTERM)
+    yield from (1, 1, 1, 1)
+
+  before = signal.getsignal(signal.SIGTERM)
+  with pytest.raises(loop.Terminated, match="SIGTERM at step 3"):
+    _fit(tmp_path, values())
+  assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_resuming_drops_what_lies_after_the_checkpoint(tmp_path):
+  path = tmp_path / "metrics.jsonl"
+  lines = [{"step": s, "split": "train", "loss": 0.0} for s in (1, 2, 3, 4)]
+  path.write_text("\n".join(map(json.dumps, lines)) + '\n{"step": 5, "spl')
+  writers.keep_until(path, 3)
+  kept = [json.loads(line)["step"] for line in path.read_text().splitlines()]
+  assert kept == [1, 2, 3]
+
+
+def test_finish_changes_the_state_before_it_is_evaluated(tmp_path):
+  calls = []
+  _fit(tmp_path, finish=lambda state: calls.append(int(state.step)) or state)
+  assert calls == [6]
+
+
+def test_nan_becomes_null_in_json(tmp_path):
+  writer = writers.Writer(tmp_path, resume=0)
+  writer.write(1, "val", {"mean_iou": np.float32("nan"), "iou": np.ones(2)})
+  writer.close()
+  record = json.loads((tmp_path / "metrics.jsonl").read_text())
+  assert record == {
+    "step": 1,
+    "split": "val",
+    "mean_iou": None,
+    "iou": [1.0, 1.0],
+  }

@@ -1,0 +1,166 @@
+"""The train step: accumulation, devices, collections, moving average."""
+
+import functools
+
+import chex
+from flax import linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fcnjax import models
+from fcnjax.training import optimizers, sharding, state as states, step
+
+
+class Linear(nn.Module):
+  """No batch norm, no dropout: accumulation must be exact."""
+
+  @nn.compact
+  def __call__(self, image, *, train=False):
+    logits = nn.Conv(3, (3, 3), name="conv")(image)
+    return {"logits": logits}
+
+
+class Normed(nn.Module):
+  """Batch norm, and a collection that only this module knows."""
+
+  @nn.compact
+  def __call__(self, image, *, train=False):
+    x = nn.Conv(4, (3, 3), name="conv")(image)
+    x = nn.BatchNorm(
+      use_running_average=not train, momentum=0.9, epsilon=1e-5, name="bn"
+    )(x)
+    centres = self.variable("centres", "mean", jnp.zeros, (4,))
+    if train and not self.is_initializing():
+      centres.value = 0.5 * centres.value + 0.5 * x.mean((0, 1, 2))
+    logits = nn.Conv(3, (1, 1), name="score")(x)
+    return {"logits": logits, "aux_logits": 0.1 * logits}
+
+
+def _batch(seed=0, size=8, side=9):
+  random = np.random.default_rng(seed)
+  label = random.integers(0, 3, (size, side, side)).astype(np.int32)
+  label[0] = 255  # An image that is ignored throughout,
+  label[3, :4] = 255  # and unevenly ignored ones.
+  label[5, :, 2:] = 255
+  return {
+    "image": random.normal(size=(size, side, side, 3)).astype(np.float32),
+    "label": label,
+  }
+
+
+def _setup(model, *, ema=False, **settings):
+  batch = _batch()
+  variables = model.init(jax.random.key(0), batch["image"][:1])
+  optimizer = optimizers.sgd(0.1, variables["params"], momentum=0.9)
+  state = states.create(variables, optimizer, ema=ema)
+  run = functools.partial(
+    step.train_step,
+    apply=model.apply,
+    optimizer=optimizer,
+    seed=0,
+    **settings,
+  )
+  return state, run
+
+
+@pytest.mark.parametrize("normalization", ["weights", "pixels", "sum"])
+def test_accumulation_does_not_change_the_step(normalization):
+  weights = {"class_weights": (0.5, 1.0, 2.0), "normalization": normalization}
+  state, whole = _setup(Linear(), **weights)
+  _, parts = _setup(Linear(), accumulate=4, **weights)
+  a, metrics_a = jax.jit(whole)(state, _batch())
+  b, metrics_b = jax.jit(parts)(state, _batch())
+  np.testing.assert_allclose(metrics_a["loss"], metrics_b["loss"], rtol=1e-6)
+  chex.assert_trees_all_close(a.params, b.params, rtol=1e-5, atol=1e-6)
+
+
+def test_every_collection_is_carried():
+  state, run = _setup(Normed(), aux_weight=0.4)
+  new, metrics = jax.jit(run)(state, _batch())
+  assert set(new.collections) == {"batch_stats", "centres"}
+  for before, after in zip(
+    jax.tree.leaves(state.collections), jax.tree.leaves(new.collections)
+  ):
+    assert not np.array_equal(before, after)
+  assert new.step == 1
+  assert bool(metrics["finite"])
+
+
+def test_auxiliary_logits_add_their_share():
+  losses = []
+  for aux_weight in (0.0, 0.5, 1.0):
+    state, run = _setup(Normed(), aux_weight=aux_weight)
+    losses.append(float(jax.jit(run)(state, _batch())[1]["loss"]))
+  np.testing.assert_allclose(
+    losses[2] - losses[1], losses[1] - losses[0], rtol=1e-4
+  )
+  assert losses[1] > losses[0]
+
+
+def test_moving_average():
+  state, run = _setup(Linear(), ema=True, ema_decay=0.75)
+  new, _ = jax.jit(run)(state, _batch())
+  expected = jax.tree.map(
+    lambda a, b: 0.75 * a + 0.25 * b, state.params, new.params
+  )
+  chex.assert_trees_all_close(new.ema, expected, rtol=1e-6)
+  chex.assert_trees_all_equal(new.variables(averaged=True)["params"], new.ema)
+
+
+def test_the_weight_of_a_batch_multiplies_its_pixels():
+  state, run = _setup(Linear(), normalization="sum")
+  batch = _batch()
+  half = {**batch, "weight": np.full(batch["label"].shape, 0.5, np.float32)}
+  whole = jax.jit(run)(state, batch)[1]["loss"]
+  np.testing.assert_allclose(
+    jax.jit(run)(state, half)[1]["loss"], whole / 2, rtol=1e-6
+  )
+
+
+def test_what_is_not_finite_is_said():
+  state, run = _setup(Linear())
+  batch = _batch()
+  batch["image"][1, 0, 0, 0] = np.nan
+  _, metrics = jax.jit(run)(state, batch)
+  assert not bool(metrics["finite"])
+
+
+NETWORKS = {
+  "unet_same": {"width": 4, "depth": 2, "norm": "batch"},
+  "segnet_basic": {"width": 4, "depth": 2},
+  "fcn8s_atonce_vgg16": {
+    "widths": (2, 4, 4, 4, 4),
+    "fc_channels": 8,
+    "first_padding": 1,
+    "norm": "batch",
+  },
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_eight_devices_train_as_one(name):
+  """Same losses (relative 1e-5) and batch statistics, uneven ignored areas."""
+  model = models.create_model(name, num_classes=3, **NETWORKS[name])
+  variables = model.init(jax.random.key(0), _batch(side=16)["image"][:1])
+  optimizer = optimizers.sgd(0.05, variables["params"], momentum=0.9)
+  results = {}
+  for count in (1, 8):
+    mesh = sharding.create_mesh(data=count, batch_size=8)
+    everywhere = sharding.replicated(mesh)
+    state = jax.device_put(states.create(variables, optimizer), everywhere)
+    run = jax.jit(
+      functools.partial(
+        step.train_step, apply=model.apply, optimizer=optimizer, seed=0
+      ),
+      out_shardings=everywhere,
+    )
+    losses = []
+    for t in range(4):
+      batch = sharding.to_devices(_batch(t, side=16), mesh)
+      state, metrics = run(state, batch)
+      losses.append(float(metrics["loss"]))
+    results[count] = losses, jax.device_get(state.collections)
+  np.testing.assert_allclose(results[1][0], results[8][0], rtol=1e-5)
+  chex.assert_trees_all_close(results[1][1], results[8][1], rtol=1e-4, atol=1e-6)
