@@ -3,8 +3,8 @@
 Counts the classes of the training pixels in a table over quantised RGB and
 position, predicts the most frequent class of each cell ("frequent"), or the
 one that it is the largest part of ("balanced"), and prints the mean IoU on
-the validation scenes. A network has to beat this floor by far; a data set where it is high
-tests nothing.
+the validation scenes. A network has to beat this floor by far; a data set
+where it is high tests nothing.
 
   python benchmarks/colour_floor.py
 

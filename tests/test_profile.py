@@ -51,6 +51,10 @@ def test_parameters_leave_statistics_out():
   assert difference == channels
 
 
+# Kernel and stride 2, as XLA writes a transposed convolution.
+TRANSPOSED = {"lhs_dilation": (2, 2), "padding": ((1, 1), (1, 1))}
+
+
 @pytest.mark.parametrize(
   ("options", "shape", "expected"),
   [
@@ -58,7 +62,7 @@ def test_parameters_leave_statistics_out():
     ({"window_strides": (2, 2)}, (3, 3, 3, 5), 5 * 4 * 9 * 3 * 5),
     ({"padding": "VALID"}, (3, 3, 3, 5), 8 * 5 * 9 * 3 * 5),
     ({"feature_group_count": 3}, (3, 3, 1, 6), 10 * 7 * 9 * 6),
-    ({"lhs_dilation": (2, 2)}, (2, 2, 3, 5), 10 * 7 * 4 * 3 * 5),
+    (TRANSPOSED, (2, 2, 3, 5), 10 * 7 * 4 * 3 * 5),
     ({"rhs_dilation": (4, 4)}, (3, 3, 3, 5), 10 * 7 * 9 * 3 * 5),
   ],
 )

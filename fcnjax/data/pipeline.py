@@ -189,6 +189,8 @@ def _batches(
     except tf.errors.InvalidArgumentError as error:
       if "batch" not in error.message:
         raise
+      if failures:  # The stand-in has another size than its neighbours.
+        raise failures[min(failures)] from None
       shapes = " ".join(error.message.split("Shapes are:")[-1].split())
       raise errors.InputError(
         "The examples of a batch have different sizes after data.transforms "

@@ -49,7 +49,7 @@ def legal_sizes(size: int, *, depth: int = 4) -> tuple[int, int]:
     smallest of at least `size`; equal if `size` is legal.
   """
   step = 2**depth
-  smallest = 2 * margin(depth) + 4
+  smallest = 2 * margin(depth) + min(4, step)
   below = smallest + max(0, size - smallest) // step * step
   return below, below if size <= below else below + step
 

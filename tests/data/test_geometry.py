@@ -19,9 +19,11 @@ def make_example(height=9, width=12, channels=3, seed=0):
   }
 
 
-def make_coordinates(seed=0):
+def make_coordinates(beyond=20, seed=0):
+  """Places on and up to so many pixels around a 9x12 image."""
   rng = np.random.default_rng(seed)
-  return rng.uniform([-20, -30], [30, 40], (15, 10, 2)).astype(np.float32)
+  places = rng.uniform([-beyond] * 2, [8 + beyond, 11 + beyond], (25, 30, 2))
+  return places.astype(np.float32)
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
@@ -49,7 +51,7 @@ def test_warp_is_scipys_map_coordinates_with_mirrored_borders(channels):
 
 def test_warp_fills_where_the_nearest_pixel_does_not_exist():
   example = make_example()
-  coordinates = make_coordinates()
+  coordinates = make_coordinates(beyond=1)
   warped = geometry.warp(
     example, tf.constant(coordinates), boundary="fill", fill=(7.0, 8.0, 9.0)
   )

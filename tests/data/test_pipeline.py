@@ -123,11 +123,12 @@ def test_a_late_start_replays_nothing():
 @pytest.mark.parametrize("count", [2, 4])
 def test_processes_share_the_batches_of_one(count):
   source = Source(6, seed=2)
-  whole = take(4, source, transforms=AUGMENT)
+  whole = take(5, source, transforms=AUGMENT)[2:]
   parts = [
     take(
-      4,
+      3,
       source,
+      start_step=2,
       transforms=AUGMENT,
       process_index=index,
       process_count=count,
@@ -305,6 +306,21 @@ def test_sizes_that_differ_need_a_crop():
   assert take(2, uneven(), transforms=crop)[0]["image"].shape == (4, 5, 5, 3)
   sizes = [b["image"].shape for b in take(4, uneven(), batch_size=1)]
   assert collections.Counter(sizes) == {(1, 6, 7, 3): 3, (1, 5, 9, 3): 1}
+
+
+def test_an_unreadable_example_among_uneven_ones_is_named():
+  class Broken(Source):
+    def __getitem__(self, index):
+      if index == 2:
+        raise errors.InputError("image2.png is no image.")
+      return super().__getitem__(index)
+
+  source = Broken(4)
+  for example in source.examples[1:]:
+    example["image"] = np.zeros((5, 9, 3), np.uint8)
+    example["label"] = np.zeros((5, 9), np.uint8)
+  with pytest.raises(errors.InputError, match=r"image2\.png"):
+    take(2, source)
 
 
 def changed(**changes):

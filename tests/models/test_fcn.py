@@ -8,7 +8,7 @@ import pytest
 from fcnjax import models
 from fcnjax.models import fcn
 
-SMALL = {"widths": (2, 2, 4, 4, 4), "fc_channels": 6}
+SIZE = (150, 121)  # Of the image in tests of numbers, pixels.
 
 
 def _shapes(name, size, **options):
@@ -79,18 +79,19 @@ def _pooled(side, padding):
   return sides[2:]
 
 
-def _head(stride, padding, classes=1, channels=1):
-  return fcn.Head(
-    num_classes=classes,
-    stride=stride,
-    pool_scales=(1.0, 1.0),
-    upsampling="fixed",
-    first_padding=padding,
-    fc_channels=channels,
-    dropout=0.0,
-    dtype="float32",
-    bn_momentum=0.9,
-  )
+def _head(stride, padding=100, classes=1, channels=1, **options):
+  settings = {
+    "num_classes": classes,
+    "stride": stride,
+    "pool_scales": (1.0, 1.0),
+    "upsampling": "fixed",
+    "first_padding": padding,
+    "fc_channels": channels,
+    "dropout": 0.0,
+    "dtype": "float32",
+    "bn_momentum": 0.9,
+  }
+  return fcn.Head(**settings | options)
 
 
 @pytest.mark.parametrize("padding", [100, 1])
@@ -113,18 +114,8 @@ def test_no_crop_leaves_the_map_at_any_size(padding, stride):
 
 
 @pytest.mark.parametrize("padding", [100, 1])
-@pytest.mark.parametrize(
-  ("stride", "score"),
-  [
-    (32, "score_fr"),
-    (16, "score_fr"),
-    (8, "score_fr"),
-    (16, "score_pool4"),
-    (8, "score_pool4"),
-    (8, "score_pool3"),
-  ],
-)
-def test_scores_land_on_the_pixels_they_come_from(padding, stride, score):
+@pytest.mark.parametrize("stride", [32, 16, 8])
+def test_scores_land_on_the_pixels_they_come_from(padding, stride):
   """Features that say where they lie come out as the pixel's own place.
 
   A cell of pool i is centred on pixel 2^i j + (2^i - 1) / 2 - (padding - 1).
@@ -136,132 +127,178 @@ def test_scores_land_on_the_pixels_they_come_from(padding, stride, score):
     grid = place[:, None] + 1000 * place[None, :] + 1e6  # ReLU keeps it.
     features[f"stage{i}"] = jnp.asarray(grid[None, ..., None], jnp.float32)
   head = _head(stride, padding)
-  params = head.init(
-    jax.random.key(0), features, size=(side, side), train=False
-  )["params"]
-  params["fc6"]["kernel"] = jnp.full((7, 7, 1, 1), 1 / 49)
-  params["fc7"]["kernel"] = jnp.ones((1, 1, 1, 1))
-  params[score]["kernel"] = jnp.ones((1, 1, 1, 1))
-  logits = head.apply(
-    {"params": params}, features, size=(side, side), train=False
+  apply = jax.jit(
+    lambda p: head.apply(
+      {"params": p}, features, size=(side, side), train=False
+    )
   )
+
+  def pointwise(weight):
+    kernel = jnp.full((1, 1, 1, 1), weight, jnp.float32)
+    return {"kernel": kernel, "bias": jnp.zeros(1)}
+
   # Away from the borders, where zeros are mixed in.
   inner = slice(160, 260)
   pixel = np.arange(side)
   expected = (pixel[:, None] + 1000 * pixel[None, :] + 1e6)[inner, inner]
-  np.testing.assert_allclose(
-    logits[0, inner, inner, 0], expected, rtol=3e-7, atol=0.2
+  scores = {32: ["score_fr"], 16: ["score_fr", "score_pool4"]}.get(
+    stride, ["score_fr", "score_pool4", "score_pool3"]
   )
+  for only in scores:
+    params = {score: pointwise(float(score == only)) for score in scores}
+    params["fc6"] = {"kernel": jnp.full((7, 7, 1, 1), 1 / 49)}
+    params["fc6"]["bias"] = jnp.zeros(1)
+    params["fc7"] = pointwise(1.0)
+    logits = apply(params)[0, inner, inner, 0]
+    np.testing.assert_allclose(logits, expected, rtol=3e-7, atol=0.2)
 
 
 @pytest.fixture(scope="module")
-def trained():
-  """FCN-32s with scores that are not zero, and an image."""
-  model = models.create_model("fcn32s_vgg16", num_classes=3, **SMALL)
+def features():
+  """What VGG16 could give for an image of SIZE, in four channels."""
   rng = np.random.default_rng(0)
-  image = jnp.asarray(rng.normal(size=(1, 150, 121, 3)), jnp.float32)
-  variables = jax.jit(model.init)(jax.random.key(0), image)
-  kernel = jnp.asarray(rng.normal(size=(1, 1, 6, 3)), jnp.float32)
-  return model, variables, _with_scores(variables, kernel), image
+  maps = {}
+  sides = zip(*(_pooled(side, 100) for side in SIZE))
+  for i, (h, w) in zip((3, 4, 5), sides):
+    maps[f"stage{i}"] = jnp.asarray(rng.uniform(size=(1, h, w, 4)), jnp.float32)
+  return maps
 
 
-def _with_scores(variables, kernel):
-  head = variables["params"]["head"]
-  score = head["score_fr"] | {"kernel": kernel}
-  params = variables["params"] | {"head": head | {"score_fr": score}}
-  return variables | {"params": params}
+def _init(head, features):
+  key = jax.random.key(0)
+  return head.init(key, features, size=SIZE, train=False)["params"]
 
 
-def _scores_and_logits(model, variables, image):
-  outputs, captured = model.apply(
-    variables, image, capture_intermediates=True, mutable=["intermediates"]
+def _apply(head, params, features):
+  logits, captured = head.apply(
+    {"params": params},
+    features,
+    size=SIZE,
+    train=False,
+    capture_intermediates=True,
+    mutable=["intermediates"],
   )
-  scores = captured["intermediates"]["head"]["score_fr"]["__call__"][0]
-  return np.asarray(scores), np.asarray(outputs["logits"])
+  scores = captured["intermediates"]["score_fr"]["__call__"][0]
+  return np.asarray(scores), np.asarray(logits)
 
 
-def test_an_untrained_net_says_zero(trained):
-  model, fresh, _, image = trained
-  assert not np.any(model.apply(fresh, image)["logits"])
+def _with_scores(params, *, only=("score_fr", "score_pool4", "score_pool3")):
+  """Returns the parameters with scores that are not zero."""
+  rng = np.random.default_rng(1)
+  scores = {}
+  for name in [name for name in params if name in only]:
+    kernel = rng.normal(size=params[name]["kernel"].shape)
+    scores[name] = params[name] | {"kernel": jnp.asarray(kernel, jnp.float32)}
+  return params | scores
 
 
-def test_32s_is_bilinear_upsampling_of_its_scores(trained):
-  model, _, variables, image = trained
-  scores, logits = _scores_and_logits(model, variables, image)
+@pytest.mark.parametrize("stride", [32, 8])
+def test_an_untrained_net_says_zero(features, stride):
+  head = _head(stride, classes=3, channels=6)
+  params = _init(head, features)
+  assert np.any(params["fc6"]["kernel"])
+  assert not np.any(_apply(head, params, features)[1])
+
+
+def test_32s_is_bilinear_upsampling_of_its_scores(features):
+  head = _head(32, classes=3, channels=6)
+  params = _with_scores(_init(head, features))
+  scores, logits = _apply(head, params, features)
   assert np.abs(scores).max() > 0.1
   # As in the deconvolution, what lies outside of the scores is zero.
   padded = np.pad(scores, ((0, 0), (1, 1), (1, 1), (0, 0)))
   _, h, w, k = padded.shape
   resized = jax.image.resize(padded, (1, 32 * h, 32 * w, k), "bilinear")
   # Padded cell 1 lies on pixel 47.5 there, and on pixel 12.5 of the image.
-  expected = resized[:, 35:, 35:][:, : image.shape[1], : image.shape[2]]
+  expected = resized[:, 35 : 35 + SIZE[0], 35 : 35 + SIZE[1]]
   np.testing.assert_allclose(logits, expected, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["fcn32s_vgg16", "fcn8s_vgg16"])
-def test_learned_upsampling_starts_as_the_fixed_one(name):
-  image = jnp.asarray(np.random.default_rng(1).normal(size=(1, 33, 40, 3)))
-  logits = {}
-  for upsampling in fcn.UPSAMPLINGS:
-    model = models.create_model(
-      name, num_classes=3, upsampling=upsampling, first_padding=1, **SMALL
-    )
-    variables = jax.jit(model.init)(jax.random.key(0), image)
-    head = variables["params"]["head"]
-    for score in [score for score in head if score.startswith("score")]:
-      shape = head[score]["kernel"].shape
-      head[score]["kernel"] = jnp.sin(jnp.arange(np.prod(shape))).reshape(shape)
-    logits[upsampling] = np.asarray(model.apply(variables, image)["logits"])
-  assert np.abs(logits["fixed"]).max() > 0.01
-  for value in logits.values():
-    np.testing.assert_allclose(value, logits["fixed"], rtol=1e-4, atol=1e-5)
-
-
-def test_at_once_is_8s_with_scaled_pools():
-  image = jnp.asarray(np.random.default_rng(1).normal(size=(1, 33, 40, 3)))
-  options = SMALL | {"first_padding": 1}
-  plain = models.create_model("fcn8s_vgg16", num_classes=3, **options)
-  once = models.create_model("fcn8s_atonce_vgg16", num_classes=3, **options)
-  variables = jax.jit(once.init)(jax.random.key(0), image)
-  head = variables["params"]["head"]
-  scaled = dict(head)
-  for score, scale in (("score_pool4", 0.01), ("score_pool3", 0.0001)):
-    kernel = jnp.full((1, 1, 4, 3), 100.0)
-    head[score] = head[score] | {"kernel": kernel}
-    scaled[score] = head[score] | {"kernel": scale * kernel}
-  expected = plain.apply(
-    {"params": variables["params"] | {"head": scaled}}, image
-  )["logits"]
-  logits = once.apply(variables, image)["logits"]
-  assert np.abs(expected).max() > 0.01
-  np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-6)
-
-
-@pytest.mark.parametrize("name", ["fcn16s_vgg16", "fcn8s_vgg16"])
-def test_a_finer_net_starts_from_the_coarse_predictions(trained, name):
-  model, _, variables, image = trained
-  scores, coarse = _scores_and_logits(model, variables, image)
-  finer = models.create_model(name, num_classes=3, **SMALL)
-  fresh = jax.jit(finer.init)(jax.random.key(7), image)
-  logits = np.asarray(
-    finer.apply(fcn.init_finer(variables, fresh), image)["logits"]
+@pytest.mark.parametrize("stride", [32, 8])
+@pytest.mark.parametrize("upsampling", ["intermediate_learned", "learned"])
+def test_learned_upsampling_starts_as_the_fixed_one(
+  features, stride, upsampling
+):
+  fixed = _head(stride, classes=3, channels=6)
+  learned = _head(stride, classes=3, channels=6, upsampling=upsampling)
+  params = _with_scores(_init(learned, features))
+  same = {k: v for k, v in params.items() if not k.startswith("upscore")}
+  assert (
+    len(params) - len(same)
+    == {
+      (32, "intermediate_learned"): 0,
+      (32, "learned"): 1,
+      (8, "intermediate_learned"): 2,
+      (8, "learned"): 3,
+    }[stride, upsampling]
   )
+  _, expected = _apply(fixed, same, features)
+  _, logits = _apply(learned, params, features)
+  assert np.abs(expected).max() > 0.1
+  np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-5)
 
-  # How far a pixel lies from the nearest cell of the scores, in cells.
-  def distance(side):
+
+def test_at_once_scales_the_pools(features):
+  assert models.create_model("fcn8s_atonce_vgg16", num_classes=3).head.keywords[
+    "pool_scales"
+  ] == (0.01, 0.0001)
+  plain = _head(8, classes=3, channels=6)
+  once = _head(8, classes=3, channels=6, pool_scales=(0.01, 0.0001))
+  params = _with_scores(_init(plain, features))
+  scaled = dict(features)
+  scaled["stage4"], scaled["stage3"] = (
+    scale * features[stage]
+    for stage, scale in (("stage4", 0.01), ("stage3", 0.0001))
+  )
+  _, expected = _apply(plain, params, scaled)
+  _, logits = _apply(once, params, features)
+  np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-6)
+  _, unscaled = _apply(plain, params, features)
+  assert np.abs(unscaled - logits).max() > 0.1
+
+
+@pytest.mark.parametrize(("stride", "edge"), [(16, 0.25), (8, 0.375)])
+def test_a_finer_net_starts_from_the_coarse_predictions(features, stride, edge):
+  """Equal `edge` cells from the cells, and close to it elsewhere."""
+  coarse, finer = (_head(s, classes=3, channels=6) for s in (32, stride))
+  params = _with_scores(_init(coarse, features))
+  fresh = {"params": {"head": _init(finer, features)}}
+  merged = fcn.init_finer({"params": {"head": params}}, fresh)
+  scores, before = _apply(coarse, params, features)
+  same_scores, after = _apply(finer, merged["params"]["head"], features)
+  np.testing.assert_array_equal(scores, same_scores)
+
+  def is_far(side):
     cell = (np.arange(side) - 12.5) / 32
-    return np.abs(cell - np.round(cell))
+    return np.abs(cell - np.round(cell)) > edge
 
-  # The second doubling rounds off the ends of what the first left straight.
-  edge = 0.25 if name == "fcn16s_vgg16" else 0.375
-  rows, columns = (distance(side) > edge for side in image.shape[1:3])
-  same = rows[:, None] & columns[None, :]
-  assert same.mean() > 0.9 * (1 - 2 * edge) ** 2
+  far = is_far(SIZE[0])[:, None] & is_far(SIZE[1])[None, :]
+  assert far.sum() > 500
   np.testing.assert_allclose(
-    logits[:, same], coarse[:, same], rtol=1e-4, atol=1e-6
+    after[:, far], before[:, far], rtol=1e-4, atol=1e-6
   )
   # Elsewhere the difference is small against how crooked the scores are.
   padded = np.pad(scores, ((0, 0), (2, 2), (2, 2), (0, 0)))
   crooked = sum(np.abs(np.diff(padded, 2, axis=a)).max() for a in (1, 2))
-  assert np.abs(logits - coarse).max() < crooked / 8
-  assert np.abs(logits - coarse).max() > 1e-3 * crooked
+  difference = np.abs(after - before).max()
+  assert 0.01 * crooked < difference < crooked / 8
+  assert (after.argmax(-1) == before.argmax(-1)).mean() > 0.9
+
+
+def test_a_finer_net_takes_all_that_the_coarse_one_has():
+  coarse, finer, other = (
+    {"params": _shapes(name, (64, 64), upsampling=upsampling)[0]}
+    for name, upsampling in (
+      ("fcn32s_vgg16", "learned"),
+      ("fcn16s_vgg16", "learned"),
+      ("fcn16s_vgg16", "fixed"),
+    )
+  )
+  merged = fcn.init_finer(coarse, finer)
+  assert jax.tree.structure(merged) == jax.tree.structure(finer)
+  assert merged["params"]["backbone"] == coarse["params"]["backbone"]
+  head = merged["params"]["head"]
+  assert head["score_pool4"] == finer["params"]["head"]["score_pool4"]
+  assert "upscore" not in head
+  with pytest.raises(ValueError, match="score_pool4/bias.*finer net's None"):
+    fcn.init_finer(other, coarse)
