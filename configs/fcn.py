@@ -1,4 +1,4 @@
-"""FCN (Long, Shelhamer, Darrell: CVPR 2015; Shelhamer, Long, Darrell: PAMI 2017).
+"""FCN (Long, Shelhamer, Darrell: CVPR 2015; with PAMI 2017).
 
   python train.py --config=configs/fcn.py --workdir=runs/fcn
 
@@ -36,6 +36,14 @@ _VOC = (
   "VOC2011 comes from the PASCAL VOC site (TrainVal tar); unpack it so that "
   "VOCdevkit/VOC2011 lies here, or set --config.data.images (JPEGImages), "
   "data.masks (SegmentationClass), data.train_list and data.val_list."
+)
+
+_VOC_CLASSES = tuple(
+  (
+    "background aeroplane bicycle bird boat bottle bus car cat chair cow "
+    "diningtable dog horse motorbike person pottedplant sheep sofa train "
+    "tvmonitor"
+  ).split()
 )
 
 
@@ -101,11 +109,7 @@ def _voc(*, stride, learning_rate, new="", steps=100_000):
     data.masks = "VOCdevkit/VOC2011/SegmentationClass"
     data.train_list = "VOCdevkit/VOC2011/ImageSets/Segmentation/train.txt"
     data.val_list = "VOCdevkit/VOC2011/ImageSets/Segmentation/val.txt"
-    data.class_names = (
-      "background aeroplane bicycle bird boat bottle bus car cat chair cow "
-      "diningtable dog horse motorbike person pottedplant sheep sofa train "
-      "tvmonitor"
-    ).split()
+    data.class_names = _VOC_CLASSES
     # RGB; the release subtracts it in BGR and does not divide.
     data.mean = (122.67892, 116.66877, 104.00699)
     data.std = (1.0,)

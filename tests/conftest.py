@@ -1,4 +1,4 @@
-"""Eight CPU devices, no silent rank promotion, and the folder of real images."""
+"""Eight CPU devices, no silent rank promotion, the folder of real images."""
 
 import os
 import pathlib

@@ -24,7 +24,9 @@ def _folder(data, split, size, resize_label):
         f"data.{key} is not set; give the folder, as in "
         f"--config.data.{key}=photos/{key}."
       )
-  missing = [d for d in (data.images, data.masks) if not pathlib.Path(d).is_dir()]
+  missing = [
+    d for d in (data.images, data.masks) if not pathlib.Path(d).is_dir()
+  ]
   if missing and data.obtain:
     raise errors.InputError(f"no folder {missing[0]}: {data.obtain}")
   return sources.folder(

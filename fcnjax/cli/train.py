@@ -10,7 +10,8 @@ import ml_collections
 import numpy as np
 
 from fcnjax import checkpoints, errors
-from fcnjax.cli import build, evaluate as evaluate_command, open_data, workdir
+from fcnjax.cli import build, open_data, workdir
+from fcnjax.cli import evaluate as evaluate_command
 from fcnjax.data import checks, examples, pipeline
 from fcnjax.metrics import confusion
 from fcnjax.report import overlays, page
@@ -18,10 +19,14 @@ from fcnjax.training import (
   evaluation,
   loop,
   sharding,
-  state as states,
   statistics,
-  step as steps,
   writers,
+)
+from fcnjax.training import (
+  state as states,
+)
+from fcnjax.training import (
+  step as steps,
 )
 
 FIGURES = (
@@ -49,6 +54,8 @@ def run(config: ml_collections.ConfigDict, path: pathlib.Path) -> None:
   val = open_data.source(config, "eval")
   test = open_data.source(config, "test") if config.data.test_split else None
   classes, colors = train.classes, train.colors
+  if config.data.label_map is not None:
+    print(f"label map: {config.data.label_map}")
   for name, source in (("train", train), ("val", val)):
     report = checks.check(source, num_classes=len(classes))
     for warning in report.warnings:

@@ -138,7 +138,7 @@ def read(
 def restore(
   path: pathlib.Path, config: ml_collections.ConfigDict, which: str
 ) -> tuple[dict[str, Any], int]:
-  """Returns the variables of a checkpoint (averaged ones if there are) and its step.
+  """Returns the variables of a checkpoint, averaged if they are, and its step.
 
   Args:
     path: the workdir.

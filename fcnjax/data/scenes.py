@@ -21,14 +21,15 @@ COLORS = ((0, 0, 0), *(kind.color for kind in shapes.KINDS))
 SPLITS = {"train": 1024, "val": 128}
 # Mean and standard deviation of the training images, units of [0, 255].
 MEAN = (125.0, 125.0, 125.0)
-STD = (48.0, 48.0, 48.0)
+STD = (52.0, 52.0, 52.0)
 
 _STREAMS = {"train": 0, "val": 1}  # first word of an image's seed after `seed`
-_OBJECTS_PER_96 = (2, 6)  # objects on 96 x 96 pixels, from 2 to 5
-_RADIUS = (12.0, 22.0)  # pixels, from an object's centre to its outline
+_OBJECTS_PER_96 = (3, 6)  # objects on 96 x 96 pixels, from 3 to 5
+_RADIUS = (14.0, 24.0)  # pixels, from an object's centre to its outline
+_TILT = 0.4  # objects and textures are turned by up to this, radians
 _NOISE = 7.0  # standard deviation of the camera's noise, units of [0, 255]
 _LIGHT = 0.3  # the light falls off or rises by up to this share
-_RELIEF = 45.0  # textures brighten and darken by this, units of [0, 255]
+_RELIEF = 55.0  # textures brighten and darken by this, units of [0, 255]
 _SHADES = (45.0, 210.0)  # every colour's red, green and blue
 _CONTRAST = 80.0  # least distance of object and background in RGB
 
@@ -228,7 +229,7 @@ def _box(centre, reach, size):
 
 def _frame(random, rows, columns, centre, radius):
   """Turns the pixels of a box by a random angle about the centre."""
-  angle = float(random.uniform(0.0, 2 * np.pi))
+  angle = float(random.uniform(-_TILT, _TILT))
   cosine, sine = np.cos(angle).item(), np.sin(angle).item()
   down, right = rows - centre[0], columns - centre[1]
   return shapes.Frame(

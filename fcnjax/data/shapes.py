@@ -48,7 +48,7 @@ def disc(frame: Frame) -> Plane:
 
 
 def ring(frame: Frame) -> Plane:
-  middle, half_width = 0.75 * frame.radius, 0.25 * frame.radius
+  middle, half_width = 0.65 * frame.radius, 0.3 * frame.radius
   return np.abs(np.hypot(frame.x, frame.y) - middle) - half_width
 
 
@@ -63,7 +63,7 @@ def triangle(frame: Frame) -> Plane:
 
 def cross(frame: Frame) -> Plane:
   x, y = np.abs(frame.x), np.abs(frame.y)
-  arm, half_width = 1.1 * frame.radius, 0.36 * frame.radius
+  arm, half_width = 1.1 * frame.radius, 0.42 * frame.radius
   return np.maximum(np.minimum(x, y) - half_width, np.maximum(x, y) - arm)
 
 
@@ -93,7 +93,7 @@ def zigzag(frame: Frame) -> Plane:
 
 
 def stripes(frame: Frame) -> Plane:
-  return np.clip(2.0 * np.sin(0.8 * frame.x), -1.0, 1.0)
+  return np.clip(2.0 * np.sin(0.55 * frame.x), -1.0, 1.0)
 
 
 def checks(frame: Frame) -> Plane:
@@ -102,8 +102,8 @@ def checks(frame: Frame) -> Plane:
 
 
 def dots(frame: Frame) -> Plane:
-  waves = np.cos(0.8 * frame.x) + np.cos(0.8 * frame.y)
-  return np.clip(3.0 * waves - 1.0, -1.0, 1.0)
+  waves = np.cos(0.75 * frame.x) + np.cos(0.75 * frame.y)
+  return np.clip(4.0 * waves - 2.4, -1.0, 1.0)
 
 
 # Position + 1 = label; 0 is the background.

@@ -22,7 +22,7 @@ class Terminated(RuntimeError):  # noqa: N818
 
 
 class _Signals:
-  """Notes SIGTERM and SIGINT while the loop runs; a second Ctrl-C interrupts."""
+  """Notes SIGTERM and SIGINT; a second Ctrl-C interrupts at once."""
 
   def __init__(self):
     self.received: str | None = None

@@ -1,4 +1,4 @@
-"""Every variant of every config can be loaded, built and stepped (abstractly)."""
+"""Every variant of every config is loaded, built and stepped, abstractly."""
 
 import pathlib
 import re
@@ -10,7 +10,8 @@ import pytest
 from fcnjax.cli import build, defaults, open_data
 from fcnjax.cli import config as configs
 from fcnjax.data import transforms
-from fcnjax.training import state as states, step
+from fcnjax.training import state as states
+from fcnjax.training import step
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -26,7 +27,9 @@ VARIANTS = list(_variants())
 
 
 def test_every_config_has_the_variants_that_users_rely_on():
-  names = {(pathlib.Path(v.split(":")[0]).stem, *v.split(":")[1:]) for v in VARIANTS}
+  names = {
+    (pathlib.Path(v.split(":")[0]).stem, *v.split(":")[1:]) for v in VARIANTS
+  }
   for config in ("fcn", "segnet", "unet"):
     assert (config,) in names
     for variant in (

@@ -51,7 +51,7 @@ def test_shapes_and_values(size):
 def test_larger_scenes_have_more_objects_of_the_same_size():
   source = scenes.Scenes("val", size=(288, 288), count=4)
   share = np.mean([(source[i]["label"] == 0).mean() for i in range(4)])
-  assert 0.5 < share < 0.85
+  assert 0.4 < share < 0.75
 
 
 def test_all_classes_occur_and_none_is_rare():
@@ -62,8 +62,8 @@ def test_all_classes_occur_and_none_is_rare():
   share = counts / counts.sum()
   assert len(source.classes) == len(source.colors) == 9
   assert (share[1:9] > 0.01).all()
-  assert 0.6 < share[0] < 0.8
-  assert 0.03 < share[255] < 0.1
+  assert 0.5 < share[0] < 0.7
+  assert 0.05 < share[255] < 0.12
 
 
 def test_the_ignored_band_follows_the_contours():
@@ -87,7 +87,7 @@ def test_outlines_stay_within_their_box(kind):
   relief = kind.relief(frame)
   assert relief.min() >= -1
   assert relief.max() <= 1
-  assert abs(relief.mean()) < 0.35
+  assert abs(relief.mean()) < 0.6
 
 
 def test_mean_and_std_are_those_of_the_images():

@@ -166,3 +166,18 @@ def test_init_from_names_what_it_drops(run, capsys):
   captured = capsys.readouterr()
   assert code == 0, captured.err
   assert "params/score/kernel: stays fresh" in captured.out
+
+
+def test_a_loss_that_is_not_finite_ends_the_run(run, capsys):
+  root, arguments = run
+  broken = [a for a in arguments if not a.startswith("--workdir")]
+  broken += [f"--workdir={root}/broken", "--config.checkpoint_every=1"]
+  broken += ["--config.optimizer.learning_rate=1e38", "--config.steps=9"]
+  broken += ["--config.optimizer.name=sgd", "--config.optimizer.warmup=0"]
+  assert main.main(broken) == 1
+  line = capsys.readouterr().err.splitlines()[-1]
+  assert "at step" in line
+  assert "batch: " in line
+  step = int(line.split("at step ")[1].split()[0])
+  saved = [int(p.name) for p in (root / "broken" / "checkpoints").iterdir()]
+  assert max(saved) == step - 1

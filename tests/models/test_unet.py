@@ -210,34 +210,38 @@ def test_two_dropouts_and_the_skip_carries_the_first(small):
   assert np.any(skips[0] != skips[2])
 
 
-def test_release_rectifies_the_up_convolutions_and_puts_them_first():
-  """Told by which rows of up0's first kernel see what comes from below."""
+@pytest.mark.parametrize(
+  ("name", "above", "below"), [("unet", 18, -18), ("unet_release", 0, -18)]
+)
+def test_release_rectifies_the_up_convolutions_and_puts_them_first(
+  name, above, below
+):
+  """Up-convolution of -1, then 1, seen by 9 taps of -1 in two channels.
+
+  Those taps are the last two rows of the kernel in the paper's net, and the
+  first two in the release; all others are zero. A ReLU leaves nothing of -1.
+  """
+  model = models.create_model(
+    name, num_classes=1, in_channels=1, width=1 + (name == "unet"), depth=2
+  )
   image = jnp.ones((1, 44, 44, 1))
-  results = {}
-  for name in ("unet", "unet_release"):
-    model = models.create_model(
-      name, num_classes=1, in_channels=1, width=2, depth=2
-    )
-    params = _draw(model, image)["params"]
-    params = jax.tree.map(jnp.zeros_like, params)
-    zeros = params["upconv0"]["kernel"]
-    up = zeros.shape[-1]
-    params["upconv0"] = {"kernel": zeros, "bias": jnp.full(up, -1.0)}
-    rows = slice(0, up) if name == "unet_release" else slice(-up, None)
-    kernel = jnp.zeros_like(params["up0"]["conv1"]["kernel"])
-    kernel = kernel.at[:, :, rows].set(-1.0)
-    params["up0"]["conv1"]["kernel"] = kernel
+  params = jax.tree.map(jnp.zeros_like, _draw(model, image)["params"])
+  rows = slice(0, 2) if name == "unet_release" else slice(-2, None)
+  kernel = params["up0"]["conv1"]["kernel"]
+  params["up0"]["conv1"]["kernel"] = kernel.at[:, :, rows].set(-1.0)
+
+  def seen(bias):
+    params["upconv0"]["bias"] = jnp.full(2, bias)
     _, state = model.apply(
       {"params": params},
       image,
       capture_intermediates=True,
       mutable=["intermediates"],
     )
-    results[name] = float(
-      state["intermediates"]["up0"]["conv1"]["__call__"][0].max()
-    )
-  # 9 taps of 2 channels of -1, times -1; a ReLU leaves nothing of -1.
-  assert results == {"unet": 18.0, "unet_release": 0.0}
+    return state["intermediates"]["up0"]["conv1"]["__call__"][0]
+
+  np.testing.assert_array_equal(seen(-1.0), jnp.full_like(seen(-1.0), above))
+  np.testing.assert_array_equal(seen(1.0), jnp.full_like(seen(1.0), below))
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fcnjax.training import loop, sharding, state as states, writers
+from fcnjax.training import loop, sharding, writers
+from fcnjax.training import state as states
 
 
 @jax.jit
@@ -44,7 +45,8 @@ class _Recorder:
     return [json.loads(line)["step"] for line in lines]
 
 
-def _fit(tmp_path, values=itertools.count(), *, start=0, steps=6, finish=None):
+def _fit(tmp_path, values=None, *, start=0, steps=6, finish=None):
+  values = itertools.repeat(1.0) if values is None else values
   mesh = sharding.create_mesh(data=1, batch_size=2)
   writer = writers.Writer(tmp_path, resume=start)
   recorder = _Recorder(tmp_path / "metrics.jsonl")

@@ -82,9 +82,7 @@ def test_caffes_biases_learn_twice_as_fast_and_do_not_decay():
   params = _params()
   groups = (("bias$", 2.0, 0.0),)
   ours = _run(
-    optimizers.sgd(
-      0.1, params, momentum=0.9, weight_decay=0.01, groups=groups
-    ),
+    optimizers.sgd(0.1, params, momentum=0.9, weight_decay=0.01, groups=groups),
     params,
   )
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from fcnjax import models
-from fcnjax.training import optimizers, sharding, state as states, step
+from fcnjax.training import optimizers, sharding, step
+from fcnjax.training import state as states
 
 
 class Linear(nn.Module):
@@ -163,4 +164,6 @@ def test_eight_devices_train_as_one(name):
       losses.append(float(metrics["loss"]))
     results[count] = losses, jax.device_get(state.collections)
   np.testing.assert_allclose(results[1][0], results[8][0], rtol=1e-5)
-  chex.assert_trees_all_close(results[1][1], results[8][1], rtol=1e-4, atol=1e-6)
+  chex.assert_trees_all_close(
+    results[1][1], results[8][1], rtol=1e-4, atol=1e-6
+  )
