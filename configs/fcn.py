@@ -39,29 +39,9 @@ _VOC = (
 )
 
 _VOC_CLASSES = tuple(
-  [
-    "background",
-    "aeroplane",
-    "bicycle",
-    "bird",
-    "boat",
-    "bottle",
-    "bus",
-    "car",
-    "cat",
-    "chair",
-    "cow",
-    "diningtable",
-    "dog",
-    "horse",
-    "motorbike",
-    "person",
-    "pottedplant",
-    "sheep",
-    "sofa",
-    "train",
-    "tvmonitor",
-  ]
+  """background aeroplane bicycle bird boat bottle bus car cat chair cow
+  diningtable dog horse motorbike person pottedplant sheep sofa train
+  tvmonitor""".split()  # noqa: SIM905
 )
 
 
