@@ -122,11 +122,6 @@ def _camvid(config):
   config.steps = 40_000
   config.batch_size = 4
   config.eval_every = config.checkpoint_every = 1000
-  config.data.transforms = (
-    ("random_scale", {"minimum": 0.8, "maximum": 1.5}),
-    ("random_crop", {"size": (360, 480)}),
-    ("flip", {}),
-  )
 
 
 def _camvid_small(config):
@@ -137,11 +132,6 @@ def _camvid_small(config):
   config.steps = 600
   config.batch_size = 8
   config.eval_every = config.checkpoint_every = 200
-  config.data.transforms = (
-    ("random_scale", {"minimum": 0.8, "maximum": 1.5}),
-    ("random_crop", {"size": (160, 192)}),
-    ("flip", {}),
-  )
 
 
 def _isbi2012(config):
@@ -151,12 +141,6 @@ def _isbi2012(config):
   config.steps = 10_000
   config.batch_size = 4
   config.eval_every = config.checkpoint_every = 500
-  config.evaluation.batch_size = 1
-  config.data.transforms = (
-    ("elastic", {}),
-    ("flip", {"vertical": True}),
-    ("random_crop", {"size": (256, 256)}),
-  )
 
 
 def _isbi2012_small(config):

@@ -99,12 +99,6 @@ def _camvid_small(config):
   config.batch_size = 4
   config.eval_every = config.checkpoint_every = 200
   config.loss.class_weights = "none"
-  config.data.transforms = (
-    ("random_scale", {"minimum": 0.8, "maximum": 1.5}),
-    ("random_crop", {"size": (144, 192)}),
-    ("flip", {}),
-    ("photometric", {}),
-  )
 
 
 def _isbi2012(config):
@@ -113,12 +107,6 @@ def _isbi2012(config):
   config.steps = 10_000
   config.batch_size = 4
   config.eval_every = config.checkpoint_every = 500
-  config.evaluation.batch_size = 1
-  config.data.transforms = (
-    ("elastic", {}),
-    ("flip", {"vertical": True}),
-    ("random_crop", {"size": (256, 256)}),
-  )
 
 
 def _isbi2012_small(config):

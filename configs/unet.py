@@ -84,7 +84,6 @@ def _isbi2012(config):
   config.evaluation.strategy = "overlap_tile"
   config.evaluation.tile = (388, 388)
   config.evaluation.margin = 92
-  config.evaluation.batch_size = 1
   config.mesh.data = 1
 
 
@@ -110,12 +109,6 @@ def _camvid(config):
   config.eval_every = config.checkpoint_every = 1000
   config.loss.class_weights = "card"
   config.loss.normalization = "pixels"
-  config.data.transforms = (
-    ("random_scale", {"minimum": 0.75, "maximum": 1.5}),
-    ("random_crop", {"size": (360, 480)}),
-    ("flip", {}),
-    ("photometric", {}),
-  )
 
 
 def _camvid_small(config):
@@ -126,12 +119,6 @@ def _camvid_small(config):
   config.batch_size = 8
   config.eval_every = config.checkpoint_every = 300
   config.loss.class_weights = "none"
-  config.data.transforms = (
-    ("random_scale", {"minimum": 0.8, "maximum": 1.5}),
-    ("random_crop", {"size": (144, 192)}),
-    ("flip", {}),
-    ("photometric", {}),
-  )
 
 
 def _folder(config):

@@ -68,8 +68,10 @@ def get_config() -> ml_collections.ConfigDict:
         # What the network sees, (height, width); (0, 0) = as they are. Labels
         # are evaluated at their own size.
         "image_size": (0, 0),
-        "mean": (0.0,),  # subtracted, in [0, 255], RGB; one number or c
-        "std": (255.0,),  # divided by, in [0, 255]
+        # (image - mean) / std, in [0, 255], RGB; one number or one a channel.
+        # These are the embedded scenes'.
+        "mean": (125.0,),
+        "std": (52.0,),
         # (name, {parameters}) of fcnjax/data/transforms.py, in this order.
         "transforms": (),
         # Pixels that a network of valid convolutions loses on each side; the
@@ -114,8 +116,8 @@ def get_config() -> ml_collections.ConfigDict:
   )
 
 
-# What the data sets need, for config files to call. The order is: image and
-# label words, then normalisation, then augmentation.
+# What the data sets need, for config files to call: their words, their
+# normalisation, and an augmentation that a config may replace.
 
 
 def camvid(config: ml_collections.ConfigDict, *, small: bool = False) -> None:
@@ -127,6 +129,12 @@ def camvid(config: ml_collections.ConfigDict, *, small: bool = False) -> None:
   # Of the training images, RGB in [0, 255].
   config.data.mean = (104.949, 108.353, 110.196)
   config.data.std = (78.223, 79.341, 78.229)
+  config.data.transforms = (
+    ("random_scale", {"minimum": 0.8, "maximum": 1.5}),
+    ("random_crop", {"size": (144, 192) if small else (360, 480)}),
+    ("flip", {}),
+    ("photometric", {}),
+  )
 
 
 def isbi2012(config: ml_collections.ConfigDict) -> None:
@@ -136,6 +144,12 @@ def isbi2012(config: ml_collections.ConfigDict) -> None:
   config.data.channels = 1
   config.data.mean = (125.151,)  # of the training slices
   config.data.std = (43.56,)
+  config.data.transforms = (
+    ("elastic", {}),
+    ("flip", {"vertical": True}),
+    ("random_crop", {"size": (256, 256)}),
+  )
+  config.evaluation.batch_size = 1
 
 
 def folder(config: ml_collections.ConfigDict) -> None:

@@ -35,7 +35,7 @@ def run(
     InputError: if the run, the checkpoint or the data are not there.
   """
   source = open_data.source(config, split)
-  checks.require(checks.check(source, num_classes=len(classes)))
+  checks.require(checks.check(source, num_classes=len(classes), images=False))
   variables, step = workdir.restore(path, config, checkpoint)
   outlines = []
 
