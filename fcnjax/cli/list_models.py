@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 import difflib
+import functools
 import json
 
 from fcnjax import errors, models, profile
@@ -23,7 +24,8 @@ def run(
     json_output: whether to print JSON.
 
   Raises:
-    InputError: if a name is unknown or a network refuses the size.
+    InputError: if a name is unknown or a network that was named refuses the
+      size. Where all are listed, its multiply-adds are null.
   """
   known = models.list_models()
   for name in names:
@@ -36,17 +38,21 @@ def run(
   rows = []
   for name in names or known:
     entry = models.MODELS[name]
-    model = models.create_model(name, num_classes=num_classes)
+    describe = functools.partial(
+      profile.describe,
+      models.create_model(name, num_classes=num_classes),
+      name=name,
+      paper=entry.paper,
+      layers=entry.layers,
+    )
     try:
-      row = profile.describe(
-        model,
-        name=name,
-        paper=entry.paper,
-        layers=entry.layers,
-        size=tuple(size) if size else entry.size,
-      )
+      row = describe(size=tuple(size) if size else entry.size)
     except ValueError as error:
-      raise errors.InputError(f"{name}: {error}") from error
+      if names:
+        raise errors.InputError(f"{name}: {error}") from error
+      # One of many: the others' figures are not lost for it.
+      row = describe(size=entry.size)
+      row |= {"multiply_adds": None, "multiply_adds_space_to_batch": None}
     rows.append(row)
   print(json.dumps(rows, indent=2) if json_output else table(rows))
 
@@ -57,9 +63,10 @@ def table(rows: Sequence[dict]) -> str:
     f"{'name':<40}{'parameters':>13}{'GMAC':>9}{'field':>9}{'stride':>8}"
   ]
   for row in rows:
+    products = row["multiply_adds"]
+    gmac = "–" if products is None else f"{products / 1e9:.1f}"
     lines.append(
-      f"{row['name']:<40}{row['parameters']:>13,}"
-      f"{row['multiply_adds'] / 1e9:>9.1f}{row['receptive_field']:>9}"
-      f"{row['output_stride']:>8}"
+      f"{row['name']:<40}{row['parameters']:>13,}{gmac:>9}"
+      f"{row['receptive_field']:>9}{row['output_stride']:>8}"
     )
   return "\n".join(lines)

@@ -212,3 +212,9 @@ def test_models(capsys):
   assert "'unet'" in capsys.readouterr().err
   assert main.main(["models", "unet", "--size", "570", "570"]) == 2
   assert "legal" in capsys.readouterr().err
+  assert main.main(["models", "--size", "96", "96"]) == 0
+  lines = capsys.readouterr().out.splitlines()
+  assert max(map(len, lines)) <= 80
+  assert [line.split()[2] for line in lines if line.startswith("unet ")] == [
+    "–"
+  ]
