@@ -22,8 +22,7 @@ Variants:
                   --config.data.num_classes=K
 """
 
-from fcnjax.cli import config as configs
-from fcnjax.cli import defaults
+from fcnjax.cli import config as configs, defaults
 
 # VGG16 an eighth as wide.
 _NARROW = {

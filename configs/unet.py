@@ -18,8 +18,7 @@ Variants:
                   --config.data.num_classes=K
 """
 
-from fcnjax.cli import config as configs
-from fcnjax.cli import defaults
+from fcnjax.cli import config as configs, defaults
 
 # U-Net's augmentation (section 3.1): mirrored borders of 92 pixels, so that a
 # tile of valid convolutions reaches the slice's edge; 3×3 grid, σ = 10 pixels.

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from fcnjax import checkpoints, errors
-from fcnjax.training import optimizers, sharding
-from fcnjax.training import state as states
+from fcnjax.training import optimizers, sharding, state as states
 
 
 def _state(step=0, width=4):

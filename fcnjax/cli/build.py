@@ -8,9 +8,9 @@ import ml_collections
 import numpy as np
 import optax
 
-from fcnjax import errors, models
+from fcnjax import errors, losses, models
 from fcnjax.inference import tiles, whole
-from fcnjax.training import optimizers, schedules
+from fcnjax.training import optimizers, schedules, sharding
 from fcnjax.typing import PredictFn
 
 PRECISIONS = ("float32", "bfloat16")
@@ -45,6 +45,8 @@ OPTIMIZERS = {
   ),
 }
 
+NORMALIZATIONS = {word: word for word in losses.NORMALIZATIONS}
+
 STRATEGIES = {
   "whole": lambda e, predict, image: whole.whole_image(
     predict, image, multiple=e.multiple
@@ -68,7 +70,12 @@ STRATEGIES = {
 }
 
 
-def _chosen(table: dict[str, Any], word: str, key: str) -> Any:
+def chosen(table: dict[str, Any], word: str, key: str) -> Any:
+  """Returns table[word].
+
+  Raises:
+    InputError: names the config's key and the known words.
+  """
   if word not in table:
     raise errors.InputError(
       f"{key}: {word!r} is unknown; choose one of {', '.join(table)}."
@@ -110,8 +117,8 @@ def optimizer(
     InputError: if a word is unknown or a group's pattern matches nothing.
   """
   words = config.optimizer
-  schedule = _chosen(SCHEDULES, words.schedule, "optimizer.schedule")
-  build = _chosen(OPTIMIZERS, words.name, "optimizer.name")
+  schedule = chosen(SCHEDULES, words.schedule, "optimizer.schedule")
+  build = chosen(OPTIMIZERS, words.name, "optimizer.name")
   rate = schedules.with_warmup(
     schedule(words, config.steps), warmup=words.warmup
   )
@@ -119,25 +126,38 @@ def optimizer(
 
 
 def predictor(
-  config: ml_collections.ConfigDict, apply: Callable[..., Any]
+  config: ml_collections.ConfigDict,
+  apply: Callable[..., Any],
+  *,
+  mesh: jax.sharding.Mesh | None = None,
 ) -> Callable[[Any], PredictFn]:
   """Returns variables -> (image -> logits), by the config's strategy.
 
-  Whole images, of one size after another, compile once for each size.
+  Images of one size after another compile once for each size.
+
+  Args:
+    config: with the words of `evaluation`.
+    apply: the model's.
+    mesh: of several devices, over which batches that divide are spread.
 
   Raises:
     InputError: if the strategy is unknown.
   """
   words = config.evaluation
-  strategy = _chosen(STRATEGIES, words.strategy, "evaluation.strategy")
+  strategy = chosen(STRATEGIES, words.strategy, "evaluation.strategy")
 
   @jax.jit
   def network(variables, image):
     return apply(variables, image, train=False)["logits"]
 
+  def placed(image):
+    if mesh is None or len(image) % mesh.size or jax.process_count() > 1:
+      return image
+    return jax.device_put(image, sharding.by_example(mesh))
+
   def bound(variables: Any) -> PredictFn:
     return lambda image: strategy(
-      words, lambda x: network(variables, x), np.asarray(image)
+      words, lambda x: network(variables, placed(x)), np.asarray(image)
     )
 
   return bound

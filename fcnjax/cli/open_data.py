@@ -106,22 +106,21 @@ def source(config: ml_collections.ConfigDict, which: str) -> Any:
 
 
 def class_weights(
-  config: ml_collections.ConfigDict, train: Any, cache: pathlib.Path
-) -> tuple[float, ...] | None:
-  """Returns a factor for each class, or None.
+  config: ml_collections.ConfigDict, train: Any
+) -> Callable[[pathlib.Path], tuple[float, ...] | None]:
+  """Returns a function of a cache folder: to a factor for each class, or None.
+
+  The words are checked at once, before anything is written; what must be
+  counted is counted, and cached, when the function is called.
 
   Raises:
     InputError: if loss.class_weights is no known word and no k numbers.
   """
   word, count = config.loss.class_weights, len(train.classes)
   if word in ("", "none"):
-    return None
+    return lambda cache: None
   if word == "median_frequency":
-    found = weight_maps.class_statistics(train, cache, num_classes=count)
-    weights = weight_maps.median_frequency_weights(
-      found.pixel_counts, found.image_pixel_counts
-    )
-    return tuple(float(w) for w in weights)
+    return lambda cache: _median_frequency(train, cache)
   if word == "card":
     weights = getattr(
       datasets.CARDS.get(config.data.source), "class_weights", None
@@ -131,7 +130,7 @@ def class_weights(
         f"loss.class_weights='card': the data set {config.data.source!r} has "
         "no published ones; use 'median_frequency'."
       )
-    return tuple(weights)
+    return lambda cache: tuple(weights)
   try:
     weights = tuple(float(w) for w in word.strip("()[]").split(","))
   except ValueError as error:
@@ -144,7 +143,17 @@ def class_weights(
       f"loss.class_weights: {len(weights)} numbers for {count} classes "
       f"({', '.join(train.classes)}); give one a class."
     )
-  return weights
+  return lambda cache: weights
+
+
+def _median_frequency(train: Any, cache: pathlib.Path) -> tuple[float, ...]:
+  found = weight_maps.class_statistics(
+    train, cache, num_classes=len(train.classes)
+  )
+  weights = weight_maps.median_frequency_weights(
+    found.pixel_counts, found.image_pixel_counts
+  )
+  return tuple(float(w) for w in weights)
 
 
 def with_pixel_weights(

@@ -18,8 +18,7 @@ import tqdm
 
 from fcnjax import errors
 from fcnjax.cli import inputs as input_files
-from fcnjax.data import images
-from fcnjax.data import sources as sources_lib
+from fcnjax.data import images, sources as sources_lib
 from fcnjax.inference import whole
 from fcnjax.ops import resizing
 from fcnjax.report import overlays as overlay_pictures

@@ -10,8 +10,7 @@ import ml_collections
 import numpy as np
 
 from fcnjax import checkpoints, errors
-from fcnjax.cli import build, open_data, workdir
-from fcnjax.cli import evaluate as evaluate_command
+from fcnjax.cli import build, evaluate as evaluate_command, open_data, workdir
 from fcnjax.data import checks, examples, pipeline
 from fcnjax.metrics import confusion
 from fcnjax.report import overlays, page
@@ -19,14 +18,10 @@ from fcnjax.training import (
   evaluation,
   loop,
   sharding,
-  statistics,
-  writers,
-)
-from fcnjax.training import (
   state as states,
-)
-from fcnjax.training import (
+  statistics,
   step as steps,
+  writers,
 )
 
 FIGURES = (
@@ -54,6 +49,10 @@ def run(config: ml_collections.ConfigDict, path: pathlib.Path) -> None:
   val = open_data.source(config, "eval")
   test = open_data.source(config, "test") if config.data.test_split else None
   classes, colors = train.classes, train.colors
+  class_weights = open_data.class_weights(config, train)
+  pipeline.operations(config.data.transforms, config.data.mean)
+  if config.init_from:
+    workdir.read(pathlib.Path(config.init_from))
   if config.data.label_map is not None:
     print(f"label map: {config.data.label_map}")
   for name, source in (("train", train), ("val", val)):
@@ -78,6 +77,10 @@ def run(config: ml_collections.ConfigDict, path: pathlib.Path) -> None:
   size = _image_size(config, train)
   shapes = _shapes(model, (1, *size, config.data.channels))
   optimizer = build.optimizer(config, shapes["params"])
+  predictor = build.predictor(config, model.apply, mesh=mesh)
+  normalization = build.chosen(
+    build.NORMALIZATIONS, config.loss.normalization, "loss.normalization"
+  )
 
   @functools.partial(jax.jit, out_shardings=sharding.replicated(mesh))
   def create():
@@ -90,7 +93,6 @@ def run(config: ml_collections.ConfigDict, path: pathlib.Path) -> None:
     path, config, classes=classes, colors=colors
   ):
     print(line)
-  class_weights = open_data.class_weights(config, train, path / "cache")
   train = open_data.with_pixel_weights(config, train, path / "cache")
   saved = checkpoints.Checkpoints(
     path / "checkpoints", keep=config.keep_checkpoints
@@ -119,8 +121,8 @@ def run(config: ml_collections.ConfigDict, path: pathlib.Path) -> None:
       apply=model.apply,
       optimizer=optimizer,
       seed=config.seed,
-      normalization=config.loss.normalization,
-      class_weights=class_weights,
+      normalization=normalization,
+      class_weights=class_weights(path / "cache"),
       aux_weight=config.loss.aux_weight,
       accumulate=config.accumulate,
       ema_decay=config.ema_decay,
@@ -128,7 +130,6 @@ def run(config: ml_collections.ConfigDict, path: pathlib.Path) -> None:
     donate_argnums=0,
     out_shardings=sharding.replicated(mesh),
   )
-  predictor = build.predictor(config, model.apply)
   first = int(state.step)
   main = jax.process_index() == 0
   writer = writers.Writer(path, resume=first, active=main)

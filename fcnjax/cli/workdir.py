@@ -9,8 +9,7 @@ import jax
 import ml_collections
 
 from fcnjax import _version, checkpoints, errors
-from fcnjax.cli import build
-from fcnjax.cli import config as configs
+from fcnjax.cli import build, config as configs
 
 # What may change between two starts of one run without a word.
 _FREE = ("steps", "log_every", "eval_every", "checkpoint_every", "mesh")

@@ -6,8 +6,7 @@ import os
 import pathlib
 
 from fcnjax import errors
-from fcnjax.data import images as images_lib
-from fcnjax.data import labels
+from fcnjax.data import images as images_lib, labels
 
 Path = str | pathlib.Path
 Pair = tuple[pathlib.Path, pathlib.Path]

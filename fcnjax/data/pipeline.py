@@ -17,8 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from fcnjax import errors, typing
-from fcnjax.data import geometry
-from fcnjax.data import transforms as transforms_lib
+from fcnjax.data import geometry, transforms as transforms_lib
 
 # (name in transforms.TRANSFORMS, its parameters), in order of application.
 Transforms = Sequence[Sequence[Any]]
@@ -85,7 +84,7 @@ def training_batches(
   channels = first["image"].shape[-1]
   _check_length("mean", mean, channels)
   _check_length("std", std, channels)
-  operations = _operations(transforms, mean)
+  chosen = operations(transforms, mean)
   failures: dict[int, Exception] = {}
 
   def read(index, position):
@@ -111,7 +110,7 @@ def training_batches(
     for array, like in zip(arrays, first.values()):
       array.set_shape([None, None, *like.shape[2:]])
     example = _augmented(
-      dict(zip(first, arrays)), _stream_seed(seed, position), operations
+      dict(zip(first, arrays)), _stream_seed(seed, position), chosen
     )
     example = _normalised(example, mean, std, label_margin)
     return {**example, "failed": failed, "position": position}
@@ -272,11 +271,19 @@ def _check_length(name: str, values: Any, channels: int) -> None:
     )
 
 
-def _operations(
+def operations(
   transforms: Transforms, mean: geometry.PerChannel
 ) -> list[tuple[str, Any, dict[str, Any]]]:
-  """Returns name, function and parameters of what the config's words mean."""
-  operations = []
+  """Returns name, function and parameters of what the config's words mean.
+
+  Args:
+    transforms: (name, parameters) in the order of application.
+    mean: what padding is filled with, unless the parameters say otherwise.
+
+  Raises:
+    InputError: on an unknown name or parameter, with the nearest known one.
+  """
+  found = []
   for name, parameters in transforms:
     table = transforms_lib.TRANSFORMS
     if name not in table:
@@ -297,8 +304,8 @@ def _operations(
     for key, value in parameters.items():
       whole = isinstance(known[key].default, float) and isinstance(value, int)
       chosen[key] = float(value) if whole and key != "fill" else value
-    operations.append((name, table[name], chosen))
-  return operations
+    found.append((name, table[name], chosen))
+  return found
 
 
 def _nearest(word: str, known: Any) -> str:

@@ -13,8 +13,7 @@ from jaxtyping import UInt8
 import numpy as np
 
 from fcnjax import errors, typing
-from fcnjax.data import labels as labels_lib
-from fcnjax.data import shapes
+from fcnjax.data import labels as labels_lib, shapes
 
 CLASSES = ("background", *(kind.name for kind in shapes.KINDS))
 COLORS = ((0, 0, 0), *(kind.color for kind in shapes.KINDS))

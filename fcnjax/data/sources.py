@@ -16,10 +16,13 @@ import numpy as np
 import PIL.Image
 
 from fcnjax import errors, typing
-from fcnjax.data import datasets, splits
-from fcnjax.data import images as images_lib
-from fcnjax.data import labels as labels_lib
-from fcnjax.data import pairs as pairs_lib
+from fcnjax.data import (
+  datasets,
+  images as images_lib,
+  labels as labels_lib,
+  pairs as pairs_lib,
+  splits,
+)
 
 
 class Files:

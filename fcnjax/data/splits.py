@@ -4,8 +4,7 @@ from collections.abc import Mapping, Sequence
 import hashlib
 
 from fcnjax import errors
-from fcnjax.data import labels
-from fcnjax.data import pairs as pairs_lib
+from fcnjax.data import labels, pairs as pairs_lib
 
 
 def held_out(

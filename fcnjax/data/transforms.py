@@ -16,8 +16,7 @@ import math
 
 import tensorflow as tf
 
-from fcnjax.data import elastic as elastic_lib
-from fcnjax.data import geometry, photometric
+from fcnjax.data import elastic as elastic_lib, geometry, photometric
 
 Example = geometry.Example
 PerChannel = geometry.PerChannel

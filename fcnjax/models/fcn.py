@@ -18,8 +18,7 @@ from collections.abc import Mapping
 import functools
 from typing import Any
 
-from flax import linen as nn
-from flax import traverse_util
+from flax import linen as nn, traverse_util
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 

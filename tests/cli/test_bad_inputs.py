@@ -139,6 +139,25 @@ def test_unknown_model_and_option(capsys, folder):
   _fails(capsys, folder, "widht", more=["--config.model.options.widht=3"])
 
 
+@pytest.mark.parametrize(
+  ("word", "message"),
+  [
+    ("loss.class_weights=median", "median_frequency"),
+    ("loss.class_weights=1,2,3", "3 numbers for 2 classes"),
+    ("data.transforms=(('flop',{}),)", "flip"),
+    ("optimizer.schedule=polynomial", "poly"),
+    ("optimizer.groups=(('decoder',2.0),)", "matches no parameter"),
+    ("evaluation.strategy=tiles", "overlap_tile"),
+    ("precision=float8", "bfloat16"),
+    ("init_from=nowhere", "no run in nowhere"),
+    ("data.source=foldre", "folder"),
+    ("loss.normalization=mean", "'pixels'"),
+  ],
+)
+def test_words_that_are_unknown_or_do_not_fit(capsys, folder, word, message):
+  _fails(capsys, folder, message, more=[f"--config.{word}"])
+
+
 def test_unwritable_workdir(capsys, folder):
   (folder / "file").write_text("x")
   _fails(capsys, folder, "cannot be written", workdir=folder / "file" / "run")

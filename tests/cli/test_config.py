@@ -3,8 +3,7 @@
 import pytest
 
 from fcnjax import errors
-from fcnjax.cli import config as configs
-from fcnjax.cli import defaults
+from fcnjax.cli import config as configs, defaults
 
 
 def _config(*arguments):

@@ -10,8 +10,7 @@ import PIL.Image
 import pytest
 
 from fcnjax import errors
-from fcnjax.cli import inputs as input_files
-from fcnjax.cli import predict
+from fcnjax.cli import inputs as input_files, predict
 from fcnjax.inference import tiles
 
 COLORS = ((0, 0, 0), (0, 200, 0))

@@ -7,11 +7,9 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from fcnjax.cli import build, defaults, open_data
-from fcnjax.cli import config as configs
+from fcnjax.cli import build, config as configs, defaults, open_data
 from fcnjax.data import transforms
-from fcnjax.training import state as states
-from fcnjax.training import step
+from fcnjax.training import state as states, step
 
 ROOT = pathlib.Path(__file__).parents[2]
 

@@ -3,8 +3,7 @@
 import re
 
 import hypothesis
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 import jax
 from jax import test_util
 import jax.numpy as jnp

@@ -1,8 +1,7 @@
 """Resizing against torch, and what each kind promises."""
 
 import hypothesis
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 import jax
 from jax import test_util
 import jax.numpy as jnp

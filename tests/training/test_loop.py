@@ -10,8 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fcnjax.training import loop, sharding, writers
-from fcnjax.training import state as states
+from fcnjax.training import loop, sharding, state as states, writers
 
 
 @jax.jit

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from fcnjax import models
-from fcnjax.training import optimizers, sharding, step
-from fcnjax.training import state as states
+from fcnjax.training import optimizers, sharding, state as states, step
 
 
 class Linear(nn.Module):
