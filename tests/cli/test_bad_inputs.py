@@ -151,7 +151,7 @@ def test_unknown_model_and_option(capsys, folder):
     ("precision=float8", "bfloat16"),
     ("init_from=nowhere", "no run in nowhere"),
     ("data.source=foldre", "folder"),
-    ("loss.normalization=mean", "'pixels'"),
+    ("loss.normalization=mean", "weights, pixels, sum"),
   ],
 )
 def test_words_that_are_unknown_or_do_not_fit(capsys, folder, word, message):
