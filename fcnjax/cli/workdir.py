@@ -63,12 +63,12 @@ def open_for_training(
     if changes:
       keep = path / f"config.{len(list(path.glob('config.*.json')))}.json"
       keep.write_bytes(file.read_bytes())
-  elif any(path.iterdir()):
+  elif any(not p.name.startswith(".") for p in path.iterdir()):
     raise errors.InputError(
       f"--workdir: {path} holds files but no run (no config.json); give a new "
       "or empty folder."
     )
-  temporary = file.with_suffix(".json.new")
+  temporary = path / f".config-{os.getpid()}"
   temporary.write_text(json.dumps(new, indent=2) + "\n")
   temporary.replace(file)
   return changes
