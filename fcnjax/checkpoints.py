@@ -64,8 +64,16 @@ def merge(
     The merged variables, and a line for each path that was dropped.
 
   Raises:
-    InputError: names what does not fit and is not dropped.
+    InputError: names what does not fit and is not dropped, or a pattern that
+      is no regular expression.
   """
+  for pattern in drop:
+    try:
+      re.compile(pattern)
+    except re.error as error:
+      raise errors.InputError(
+        f"init_drop: {pattern!r} is no regular expression ({error})."
+      ) from error
   old, new = _flat(theirs), _flat(ours)
   fits = {
     name
@@ -105,8 +113,25 @@ class Checkpoints:
   checkpoint appears under its step's name only when it is complete.
   """
 
-  def __init__(self, directory: pathlib.Path, *, keep: int = 2):
-    """Opens the directory, which is created when something is saved."""
+  def __init__(
+    self, directory: pathlib.Path, *, keep: int = 2, writing: bool = True
+  ):
+    """Opens the directory.
+
+    Args:
+      directory: is created if it is missing, for writing only.
+      keep: number of latest checkpoints that are kept, at least 1.
+      writing: whether this is the run itself, which clears away what an
+        interrupted save left behind. Readers touch nothing: the run may be
+        saving at this moment.
+
+    Raises:
+      InputError: if there is nothing to read.
+    """
+    if not writing and not directory.is_dir():
+      raise errors.InputError(
+        f"{directory} is missing: the run has saved no checkpoint yet."
+      )
     policies = ocp.training.preservation_policies
     self._directory = directory
     self._saving = None
@@ -124,8 +149,13 @@ class Checkpoints:
           ),
         ]
       ),
-      cleanup_tmp_directories=True,
+      cleanup_tmp_directories=writing,
     )
+
+  @property
+  def steps(self) -> list[int]:
+    """The steps that were saved, in ascending order."""
+    return sorted(c.step for c in self._checkpointer.checkpoints)
 
   @property
   def latest(self) -> int | None:
@@ -135,11 +165,11 @@ class Checkpoints:
 
   @property
   def best(self) -> int | None:
-    """The step with the highest mean IoU, the earliest of equals, or None."""
+    """The step with the highest mean IoU, the latest of equals, or None."""
     scored = [c for c in self._checkpointer.checkpoints if c.metrics]
     if not scored:
       return None
-    return max(scored, key=lambda c: (c.metrics["mean_iou"], -c.step)).step
+    return max(scored, key=lambda c: (c.metrics["mean_iou"], c.step)).step
 
   def save(
     self, step: int, state: Any, *, mean_iou: float | None = None

@@ -53,7 +53,7 @@ def normalizer(
   *,
   normalization: str = "weights",
 ) -> Float[Array, ""]:
-  """Returns what the sum over pixels is divided by, at least a tiny number.
+  """Returns what the sum over pixels is divided by; 1 where that would be 0.
 
   Args:
     label: classes in [0, k) or 255 = ignore.
@@ -90,13 +90,16 @@ def cross_entropy(
   Returns:
     Values in [0, inf), in nats.
   """
-  logits = jnp.asarray(logits, jnp.float32)
   label = jnp.asarray(label)
+  # Ignored pixels are cut off before anything is computed of them, so that
+  # neither their loss nor its gradient can be NaN.
+  valid = (label != IGNORE)[..., None]
+  logits = jnp.where(valid, jnp.asarray(logits, jnp.float32), 0)
   chosen = label[..., None] == jnp.arange(logits.shape[-1])[None, None, None]
   # A comparison instead of a gather: its gradient needs no scatter.
   score = jnp.where(chosen, logits, 0).sum(-1)
   loss = jax.nn.logsumexp(logits, axis=-1) - score
-  return jnp.where(label != IGNORE, loss, 0)
+  return jnp.where(valid[..., 0], loss, 0)
 
 
 def total_cross_entropy(
@@ -106,7 +109,6 @@ def total_cross_entropy(
 ) -> Float[Array, ""]:
   """Returns the weighted sum of the cross-entropy over all pixels.
 
-  Pixels of weight 0 add nothing, whatever their logits.
+  Ignored pixels add nothing, whatever their logits.
   """
-  loss = cross_entropy(logits, label)
-  return jnp.where(weights > 0, weights * loss, 0).sum(dtype=jnp.float32)
+  return (weights * cross_entropy(logits, label)).sum(dtype=jnp.float32)

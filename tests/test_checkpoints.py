@@ -52,11 +52,30 @@ def test_the_latest_and_the_best_are_kept(tmp_path):
   for step, score in ((1, 0.3), (2, 0.9), (3, 0.5), (4, None), (5, 0.9)):
     saved.save(step, _state(step), mean_iou=score)
   saved.wait()
-  assert (saved.latest, saved.best) == (5, 2) or saved.best == 5
-  best = saved.best
+  # Of equals the latest counts, here as in what Orbax keeps.
+  assert (saved.latest, saved.best) == (5, 5)
+  assert saved.steps == [4, 5]
+  saved.save(6, _state(6), mean_iou=0.1)
+  saved.save(7, _state(7), mean_iou=0.2)
+  saved.wait()
+  assert (saved.latest, saved.best, saved.steps) == (7, 5, [5, 6, 7])
   saved.close()
-  found = sorted(int(p.name) for p in tmp_path.iterdir() if p.name.isdigit())
-  assert found == sorted({best, 4, 5})
+  assert sorted(int(p.name) for p in tmp_path.iterdir()) == [5, 6, 7]
+
+
+def test_a_reader_leaves_a_save_that_is_under_way_alone(tmp_path):
+  saved = checkpoints.Checkpoints(tmp_path)
+  saved.save(1, _state(1))
+  saved.close()
+  under_way = tmp_path / "2.orbax-checkpoint-tmp"
+  (under_way / "state").mkdir(parents=True)
+  reader = checkpoints.Checkpoints(tmp_path, writing=False)
+  assert reader.steps == [1]
+  reader.close()
+  assert under_way.is_dir()
+  with pytest.raises(errors.InputError, match="no checkpoint yet"):
+    checkpoints.Checkpoints(tmp_path / "nothing", writing=False)
+  assert not (tmp_path / "nothing").exists()
 
 
 def test_an_unfinished_save_is_not_the_latest(tmp_path):

@@ -110,6 +110,20 @@ def test_ignored_pixels_have_no_gradient_and_the_others_sum_to_zero():
   assert np.abs(gradient[label != 255]).max() > 0.1
 
 
+def test_nan_in_an_ignored_pixel_reaches_neither_loss_nor_gradient():
+  logits, label = _batch(4)
+  logits[label == 255] = np.nan
+
+  def loss(logits):
+    return losses.total_cross_entropy(
+      logits, label, losses.pixel_weights(label)
+    )
+
+  value, gradient = jax.value_and_grad(loss)(logits)
+  assert np.isfinite(value)
+  assert np.isfinite(np.asarray(gradient)).all()
+
+
 def test_huge_logits_stay_finite_in_bfloat16():
   logits = jnp.array([[[[1e4, -1e4]]]], jnp.bfloat16)
   loss = losses.cross_entropy(logits, jnp.array([[[1]]]))

@@ -1,7 +1,12 @@
 """The commands: a file each, and main.py that finds them.
 
+main.py        arguments, and errors as one line with an exit code
+train.py evaluate.py predict.py check_data.py list_models.py: the commands
+
 defaults.py    every config word, its default and its meaning
 config.py      config files and --config.key=value, with errors in words
-open_data.py   the table from data.source to sources
-train.py evaluate.py predict.py check_data.py models.py
+build.py       from words to models, optimizers, strategies
+open_data.py   from words to sources
+workdir.py     the folder of a run
+inputs.py      which files predict reads, and their names
 """

@@ -1,6 +1,7 @@
 """From config words to objects: the plain tables of the training command."""
 
 from collections.abc import Callable
+import functools
 from typing import Any
 
 import jax
@@ -125,6 +126,59 @@ def optimizer(
   return build(words, rate, params)
 
 
+def check_shapes(
+  config: ml_collections.ConfigDict,
+  apply: Callable[..., Any],
+  variables: Any,
+  *,
+  train: tuple[int, ...],
+  evaluate: tuple[int, ...],
+) -> None:
+  """Runs the network on shapes alone: do images, labels and tiles fit?
+
+  Args:
+    config: the whole config.
+    apply: the model's.
+    variables: its variables' shapes.
+    train: shape of a training batch's image.
+    evaluate: shape [1, h, w, c] of an image to be evaluated.
+
+  Raises:
+    InputError: if data.label_margin is not what the network loses, or the
+      strategy does not fit the network.
+  """
+
+  @functools.cache
+  def size(*shape):
+    image = jax.ShapeDtypeStruct(shape, np.float32)
+    return jax.eval_shape(apply, variables, image)["logits"].shape
+
+  lost = (train[1] - size(*train)[1]) // 2
+  if lost != config.data.label_margin:
+    raise errors.InputError(
+      f"data.label_margin: {config.data.label_margin}, but {config.model.name} "
+      f"loses {lost} pixels on each side; set it to {lost}."
+    )
+  strategy = chosen(
+    STRATEGIES, config.evaluation.strategy, "evaluation.strategy"
+  )
+  image = np.zeros(evaluate, np.float32)
+  try:
+    logits = strategy(
+      config.evaluation, lambda x: np.zeros(size(*x.shape), np.float32), image
+    )
+  except ValueError as error:
+    raise errors.InputError(
+      f"evaluation.strategy={config.evaluation.strategy}: {error}"
+    ) from error
+  if logits.shape[1:3] != evaluate[1:3]:
+    raise errors.InputError(
+      f"evaluation.strategy={config.evaluation.strategy}: {config.model.name} "
+      f"predicts {logits.shape[1:3]} pixels of {evaluate[1:3]}; use "
+      "--config.evaluation.strategy=overlap_tile."
+    )
+
+
 def predictor(
   config: ml_collections.ConfigDict,
   apply: Callable[..., Any],
@@ -156,8 +210,16 @@ def predictor(
     return jax.device_put(image, sharding.by_example(mesh))
 
   def bound(variables: Any) -> PredictFn:
-    return lambda image: strategy(
-      words, lambda x: network(variables, placed(x)), np.asarray(image)
-    )
+    def predict(image):
+      try:
+        return strategy(
+          words, lambda x: network(variables, placed(x)), np.asarray(image)
+        )
+      except ValueError as error:
+        raise errors.InputError(
+          f"evaluation.strategy={words.strategy}: {error}"
+        ) from error
+
+    return predict
 
   return bound

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import difflib
 import importlib.util
 import pathlib
+import re
 from typing import Any
 
 import ml_collections
@@ -90,7 +91,7 @@ def override(
       raise errors.InputError(
         f"{argument!r}: expected --config.KEY=VALUE, as in --config.steps=100."
       )
-    free = key.startswith("model.options.")
+    free = re.fullmatch(r"model\.options\.\w+", key) is not None
     if key not in known and not free:
       near = difflib.get_close_matches(key, known, n=1, cutoff=0.0)[0]
       raise errors.InputError(
@@ -99,6 +100,13 @@ def override(
       )
     parent, _, name = key.rpartition(".")
     section = config[parent] if parent else config
+    if isinstance(section.get(name), ml_collections.ConfigDict):
+      raise errors.InputError(
+        f"--config.{key}: a section of words; set one of them, as in "
+        f"--config.{next(k for k in known if k.startswith(key + '.'))}=VALUE."
+        if len(section[name])
+        else f"--config.{key}: give one option, as in --config.{key}.width=16."
+      )
     try:
       with section.unlocked():
         section[name] = _value(text, section.get(name))
@@ -124,6 +132,67 @@ def _value(text: str, before: Any) -> Any:
   if isinstance(before, float) and type(value) is int:
     return float(value)
   return value
+
+
+# Words that must be at least this.
+_LEAST = {
+  "steps": 1,
+  "batch_size": 1,
+  "accumulate": 1,
+  "seed": 0,
+  "log_every": 1,
+  "eval_every": 1,
+  "checkpoint_every": 1,
+  "keep_checkpoints": 1,
+  "statistics_batches": 0,
+  "optimizer.step_every": 1,
+  "data.channels": 1,
+  "data.workers": 1,
+  "data.label_margin": 0,
+  "evaluation.batch_size": 1,
+  "evaluation.multiple": 1,
+  "evaluation.overlays": 0,
+}
+# Tuples whose entries have a form, since a comma is easily forgotten.
+_FORMS = {
+  "optimizer.groups": (
+    lambda e: isinstance(e, tuple) and e and isinstance(e[0], str),
+    "(('bias$', 2.0, 0.0),)",
+  ),
+  "data.transforms": (
+    lambda e: (
+      isinstance(e, tuple)
+      and len(e) == 2
+      and isinstance(e[0], str)
+      and isinstance(e[1], dict)
+    ),
+    "(('flip', {}),)",
+  ),
+  "data.colors": (
+    lambda e: isinstance(e, tuple) and len(e) == 3,
+    "((0, 0, 0), (128, 64, 128))",
+  ),
+  "data.class_names": (lambda e: isinstance(e, str), "('sky', 'road')"),
+  "init_drop": (lambda e: isinstance(e, str), "('score',)"),
+}
+
+
+def check(config: ml_collections.ConfigDict) -> None:
+  """Checks the words that can be checked alone.
+
+  Raises:
+    InputError: names the word, what it is and what it may be.
+  """
+  for key, least in _LEAST.items():
+    if config[key] < least:
+      raise errors.InputError(
+        f"--config.{key}: expected at least {least}, got {config[key]}."
+      )
+  for key, (right, example) in _FORMS.items():
+    if not all(right(entry) for entry in config[key]):
+      raise errors.InputError(
+        f"--config.{key}: expected a form like {example}, got {config[key]!r}."
+      )
 
 
 def tuples(value: Any) -> Any:

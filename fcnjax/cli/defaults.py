@@ -53,6 +53,7 @@ def get_config() -> ml_collections.ConfigDict:
         # "none", "median_frequency", "card" (the data set's published ones),
         # or k numbers: "0.5,2,1".
         "class_weights": "none",
+        "class_weight_power": 1.0,  # 0.5 = their square roots
         "separation": 0.0,  # w0 of U-Net's eq. 2; 0 = no pixel weights
         "separation_sigma": 5.0,  # pixels
         "separation_class": 1,  # whose connected components are kept apart
@@ -130,7 +131,7 @@ def camvid(config: ml_collections.ConfigDict, *, small: bool = False) -> None:
   config.data.mean = (104.949, 108.353, 110.196)
   config.data.std = (78.223, 79.341, 78.229)
   config.data.transforms = (
-    ("random_scale", {"minimum": 0.8, "maximum": 1.5}),
+    ("random_scale", {"minimum": 0.8, "maximum": 1.25}),
     ("random_crop", {"size": (144, 192) if small else (360, 480)}),
     ("flip", {}),
     ("photometric", {}),

@@ -11,7 +11,9 @@ import numpy as np
 from fcnjax.cli import open_data, workdir
 from fcnjax.data import checks, examples
 from fcnjax.metrics import boundary, confusion
+from fcnjax.report import page
 from fcnjax.training import evaluation
+from fcnjax.typing import PredictFn
 
 
 def run(
@@ -20,7 +22,7 @@ def run(
   classes: tuple[str, ...],
   *,
   checkpoint: str,
-  split: str,
+  which: str,
 ) -> None:
   """Evaluates a checkpoint, prints the table and writes evaluation.json.
 
@@ -29,62 +31,67 @@ def run(
     path: the workdir.
     classes: the run's class names.
     checkpoint: "best", "latest" or a step.
-    split: "eval" or "test", the word data.eval_split or data.test_split.
+    which: "eval" or "test", the word data.eval_split or data.test_split.
 
   Raises:
     InputError: if the run, the checkpoint or the data are not there.
   """
-  source = open_data.source(config, split)
+  source = open_data.source(config, which)
   checks.require(checks.check(source, num_classes=len(classes), images=False))
   variables, step = workdir.restore(path, config, checkpoint)
+  predict = workdir.network(config, classes, variables)
+  scores = score(config, predict, source)
+  report(path, scores, split=config.data[open_data.SPLITS[which]], step=step)
+
+
+def score(
+  config: ml_collections.ConfigDict, predict: PredictFn, source: Any
+) -> dict[str, Any]:
+  """Returns the scores of a source, BF included, ready for JSON.
+
+  Args:
+    config: with the words of data and evaluation.
+    predict: image -> logits.
+    source: with labels at their own resolution.
+  """
+  count = len(source.classes)
   outlines = []
 
   def visit(label: np.ndarray, prediction: np.ndarray) -> None:
-    outlines.append(
-      boundary.bf_score(label, prediction, num_classes=len(classes))
-    )
+    outlines.append(boundary.bf_score(label, prediction, num_classes=count))
 
   matrix = evaluation.evaluate(
-    workdir.network(config, classes, variables),
+    predict,
     examples.evaluation_examples(
       source,
       mean=config.data.mean,
       std=config.data.std,
       workers=config.data.workers,
     ),
-    num_classes=len(classes),
+    num_classes=count,
     batch_size=config.evaluation.batch_size,
     visit=visit,
   )
-  scores = confusion.scores(matrix)
-  scores["boundary_f1"] = boundary.mean_bf_score(np.stack(outlines))
-  scores["confusion_matrix"] = matrix.tolist()
-  scores["images"] = len(source)
-  write(
-    path, scores, split=split, step=step, classes=classes, colors=source.colors
-  )
-  print(confusion.table(scores, classes))
-  print(f"boundary F1 (BF) {scores['boundary_f1']:.4f}")
-  print(f"{len(source)} images, checkpoint of step {step}")
-
-
-def write(
-  path: pathlib.Path,
-  scores: dict[str, Any],
-  *,
-  split: str,
-  step: int,
-  classes: tuple[str, ...],
-  colors: tuple[tuple[int, int, int], ...],
-) -> None:
-  """Writes evaluation.json in one move."""
-  record = {
-    "split": split,
-    "step": step,
-    "classes": list(classes),
-    "colors": [list(color) for color in colors],
-    **confusion.record(scores),
+  return confusion.scores(matrix) | {
+    "boundary_f1": boundary.mean_bf_score(np.stack(outlines)),
+    "confusion_matrix": matrix.tolist(),
+    "classes": list(source.classes),
+    "colors": [list(color) for color in source.colors],
+    "images": len(source),
   }
+
+
+def report(
+  path: pathlib.Path, scores: dict[str, Any], *, split: str, step: int
+) -> None:
+  """Writes evaluation.json, in one move, and the page; prints the table."""
+  record = {"split": split, "step": step, **confusion.record(scores)}
   temporary = path / f".evaluation-{os.getpid()}"
   temporary.write_text(json.dumps(record, indent=2) + "\n")
   temporary.replace(path / "evaluation.json")
+  print(confusion.table(scores, scores["classes"]))
+  print(
+    f"{split}, {scores['images']} images, checkpoint of step {step}: mean IoU "
+    f"{scores['mean_iou']:.4f}, BF {scores['boundary_f1']:.4f}"
+  )
+  print(page.write(path))

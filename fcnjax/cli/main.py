@@ -142,6 +142,7 @@ def _run(arguments: argparse.Namespace, overrides: Sequence[str]) -> None:
 
   if arguments.command in ("train", "check-data"):
     config = configs.override(configs.load(arguments.config), overrides)
+    configs.check(config)
     if arguments.command == "train":
       from fcnjax.cli import train
 
@@ -157,12 +158,13 @@ def _run(arguments: argparse.Namespace, overrides: Sequence[str]) -> None:
   path = pathlib.Path(arguments.workdir)
   config, classes, colors = workdir.read(path)
   config = configs.override(config, overrides)
+  configs.check(config)
   if arguments.command == "evaluate":
     from fcnjax.cli import evaluate
 
-    split = arguments.split or ("test" if config.data.test_split else "eval")
+    which = arguments.split or ("test" if config.data.test_split else "eval")
     evaluate.run(
-      config, path, classes, checkpoint=arguments.checkpoint, split=split
+      config, path, classes, checkpoint=arguments.checkpoint, which=which
     )
     return
 

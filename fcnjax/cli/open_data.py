@@ -1,6 +1,7 @@
 """From the config's data words to sources, and what is computed from them."""
 
 from collections.abc import Callable
+import functools
 import pathlib
 from typing import Any
 
@@ -117,10 +118,11 @@ def class_weights(
     InputError: if loss.class_weights is no known word and no k numbers.
   """
   word, count = config.loss.class_weights, len(train.classes)
+  power = config.loss.class_weight_power
   if word in ("", "none"):
     return lambda cache: None
   if word == "median_frequency":
-    return lambda cache: _median_frequency(train, cache)
+    return functools.partial(_median_frequency, train, power)
   if word == "card":
     weights = getattr(
       datasets.CARDS.get(config.data.source), "class_weights", None
@@ -130,7 +132,7 @@ def class_weights(
         f"loss.class_weights='card': the data set {config.data.source!r} has "
         "no published ones; use 'median_frequency'."
       )
-    return lambda cache: tuple(weights)
+    return lambda cache: tuple(w**power for w in weights)
   try:
     weights = tuple(float(w) for w in word.strip("()[]").split(","))
   except ValueError as error:
@@ -143,17 +145,19 @@ def class_weights(
       f"loss.class_weights: {len(weights)} numbers for {count} classes "
       f"({', '.join(train.classes)}); give one a class."
     )
-  return lambda cache: weights
+  return lambda cache: tuple(w**power for w in weights)
 
 
-def _median_frequency(train: Any, cache: pathlib.Path) -> tuple[float, ...]:
+def _median_frequency(
+  train: Any, power: float, cache: pathlib.Path
+) -> tuple[float, ...]:
   found = weight_maps.class_statistics(
     train, cache, num_classes=len(train.classes)
   )
   weights = weight_maps.median_frequency_weights(
     found.pixel_counts, found.image_pixel_counts
   )
-  return tuple(float(w) for w in weights)
+  return tuple(float(w) ** power for w in weights)
 
 
 def with_pixel_weights(

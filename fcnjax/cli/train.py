@@ -13,7 +13,7 @@ from fcnjax import checkpoints, errors
 from fcnjax.cli import build, evaluate as evaluate_command, open_data, workdir
 from fcnjax.data import checks, examples, pipeline
 from fcnjax.metrics import confusion
-from fcnjax.report import overlays, page
+from fcnjax.report import overlays
 from fcnjax.training import (
   evaluation,
   loop,
@@ -40,31 +40,24 @@ def run(config: ml_collections.ConfigDict, path: pathlib.Path) -> None:
     path: the workdir.
 
   Raises:
-    InputError: before anything is written, if config, data or workdir are
-      wrong.
+    InputError: if config, data or workdir are wrong: before config.json is
+      written or a step is made, as far as can be known then.
     NonFiniteError, Terminated: see fcnjax/training/loop.py.
   """
   # 1. The data, and whether its masks can be trained on.
   train = open_data.source(config, "train")
   val = open_data.source(config, "eval")
   test = open_data.source(config, "test") if config.data.test_split else None
-  classes, colors = train.classes, train.colors
+  classes = train.classes
   class_weights = open_data.class_weights(config, train)
   pipeline.operations(config.data.transforms, config.data.mean)
-  if config.init_from:
-    workdir.read(pathlib.Path(config.init_from))
-  if config.data.label_map is not None:
-    print(f"label map: {config.data.label_map}")
-  for name, source in (("train", train), ("val", val)):
-    # Of many images only the masks are decoded, which takes seconds.
-    report = checks.check(
-      source, num_classes=len(classes), images=len(source) <= 2000
-    )
-    for warning in report.warnings:
-      print(f"{name}: {warning}")
-    checks.require(report)
+  print(train.table.describe())
+  for name, source in (("train", train), ("val", val), ("test", test)):
+    if source is not None:
+      _check_masks(name, source, len(classes))
 
-  # 2. The network, the optimizer, and what a state looks like: shapes only.
+  # 2. The network, the optimizer, a step: shapes only, so that what does not
+  #    fit is known before anything is computed.
   model = build.model(config, num_classes=len(classes))
   mesh = sharding.create_mesh(
     data=config.mesh.data, batch_size=config.batch_size
@@ -77,10 +70,22 @@ def run(config: ml_collections.ConfigDict, path: pathlib.Path) -> None:
   size = _image_size(config, train)
   shapes = _shapes(model, (1, *size, config.data.channels))
   optimizer = build.optimizer(config, shapes["params"])
-  predictor = build.predictor(config, model.apply, mesh=mesh)
   normalization = build.chosen(
     build.NORMALIZATIONS, config.loss.normalization, "loss.normalization"
   )
+  if config.statistics_batches and "batch_stats" not in shapes:
+    raise errors.InputError(
+      f"statistics_batches: {config.model.name} has no batch norm as it is "
+      "configured; set --config.statistics_batches=0."
+    )
+  build.check_shapes(
+    config,
+    model.apply,
+    shapes,
+    train=(1, *size, config.data.channels),
+    evaluate=(1, *val[0]["image"].shape),
+  )
+  predictor = build.predictor(config, model.apply, mesh=mesh)
 
   @functools.partial(jax.jit, out_shardings=sharding.replicated(mesh))
   def create():
@@ -88,15 +93,6 @@ def run(config: ml_collections.ConfigDict, path: pathlib.Path) -> None:
     variables = model.init(jax.random.key(config.seed), image)
     return states.create(variables, optimizer, ema=config.ema_decay > 0)
 
-  # 3. The workdir. From here on something is written.
-  for line in workdir.open_for_training(
-    path, config, classes=classes, colors=colors
-  ):
-    print(line)
-  train = open_data.with_pixel_weights(config, train, path / "cache")
-  saved = checkpoints.Checkpoints(
-    path / "checkpoints", keep=config.keep_checkpoints
-  )
   abstract = jax.tree.map(
     lambda x: jax.ShapeDtypeStruct(
       x.shape, x.dtype, sharding=sharding.replicated(mesh)
@@ -104,15 +100,38 @@ def run(config: ml_collections.ConfigDict, path: pathlib.Path) -> None:
     jax.eval_shape(create),
   )
 
-  # 4. Where the run starts: 1. its own latest checkpoint, 2. the parameters
+  # 3. Where the run starts: 1. its own latest checkpoint, 2. the parameters
   #    of another run (init_from), 3. fresh ones.
+  record, changes = workdir.check(
+    path, config, classes=classes, colors=train.colors
+  )
+  saved = checkpoints.Checkpoints(
+    path / "checkpoints", keep=config.keep_checkpoints
+  )
   if saved.latest is not None:
     state = saved.restore(saved.latest, abstract)
     print(f"resuming {path} at step {saved.latest} of {config.steps}")
+  elif config.init_from:
+    state = _start_from(config, create())
   else:
     state = create()
-    if config.init_from:
-      state = _start_from(config, state)
+  first = int(state.step)
+
+  # 4. The batches from there on.
+  train = open_data.with_pixel_weights(config, train, path / "cache")
+  batches = pipeline.training_batches(
+    train,
+    batch_size=config.batch_size,
+    seed=config.seed,
+    start_step=first,
+    transforms=config.data.transforms,
+    mean=config.data.mean,
+    std=config.data.std,
+    process_index=jax.process_index(),
+    process_count=jax.process_count(),
+    workers=config.data.workers,
+    label_margin=config.data.label_margin,
+  )
 
   # 5. Functions of the state: a step, an evaluation, a checkpoint.
   train_step = jax.jit(
@@ -130,45 +149,28 @@ def run(config: ml_collections.ConfigDict, path: pathlib.Path) -> None:
     donate_argnums=0,
     out_shardings=sharding.replicated(mesh),
   )
-  first = int(state.step)
-  main = jax.process_index() == 0
-  writer = writers.Writer(path, resume=first, active=main)
-  progress = writers.Progress(start=first, total=config.steps, active=main)
-  batches = pipeline.training_batches(
-    train,
-    batch_size=config.batch_size,
-    seed=config.seed,
-    start_step=first,
-    transforms=config.data.transforms,
-    mean=config.data.mean,
-    std=config.data.std,
-    process_index=jax.process_index(),
-    process_count=jax.process_count(),
-    workers=config.data.workers,
-    label_margin=config.data.label_margin,
-  )
 
-  def scores_on(source: Any, state: states.TrainState) -> dict[str, Any]:
+  def evaluate(state: states.TrainState, step: int) -> dict[str, Any]:
+    predict = predictor(state.variables(averaged=True))
     matrix = evaluation.evaluate(
-      predictor(state.variables(averaged=True)),
-      _normalised(config, source),
+      predict,
+      examples.evaluation_examples(
+        val,
+        mean=config.data.mean,
+        std=config.data.std,
+        workers=config.data.workers,
+      ),
       num_classes=len(classes),
       batch_size=config.evaluation.batch_size,
     )
     scores = confusion.scores(matrix)
-    return scores | {
-      "confusion_matrix": matrix.tolist(),
-      "images": len(source),
-    }
-
-  def evaluate(state: states.TrainState, step: int) -> dict[str, Any]:
-    scores = scores_on(val, state)
     figures = {name: scores[name] for name in FIGURES}
     writer.write(step, "val", figures | {"iou": scores["iou"]})
-    panels = _draw(config, predictor(state.variables(averaged=True)), val)
+    panels = _draw(config, predict, val)
     writer.images(step, "val", panels)
     overlays.save(path / "overlays", panels)
-    progress.say(f"step {step}/{config.steps}  val {_line(figures)}")
+    line = "  ".join(f"{n} {figures[n]:.4f}" for n in FIGURES[:2])
+    progress.say(f"step {step}/{config.steps}  val {line}")
     return figures
 
   def save(
@@ -180,22 +182,28 @@ def run(config: ml_collections.ConfigDict, path: pathlib.Path) -> None:
     saved.save(step, state, mean_iou=score)
 
   def finish(state: states.TrainState) -> states.TrainState:
-    """Averages the batch-norm statistics of the final parameters."""
+    """Averages the batch-norm statistics of the parameters that are kept."""
     model = build.model(config, num_classes=len(classes), bn_momentum=0.0)
     more = (
       sharding.to_devices(next(batches), mesh)
       for _ in range(config.statistics_batches)
     )
     stats = statistics.batch_norm_statistics(
-      model.apply, state.variables(), more, seed=config.seed
+      model.apply, state.variables(averaged=True), more, seed=config.seed
     )
     return state.replace(
       collections={**state.collections, "batch_stats": stats}
     )
 
   # 6. The run.
+  for line in changes:
+    print(line)
+  workdir.write(path, record)
+  main = jax.process_index() == 0
+  writer = writers.Writer(path, resume=first, active=main)
+  progress = writers.Progress(start=first, total=config.steps, active=main)
   try:
-    state = loop.fit(
+    loop.fit(
       state,
       train_step,
       batches,
@@ -219,20 +227,28 @@ def run(config: ml_collections.ConfigDict, path: pathlib.Path) -> None:
     # 7. The best checkpoint, on the test split or else on the validation one.
     best = saved.best or saved.latest
     state = saved.restore(best, abstract)
-    split = "val" if test is None else "test"
-    scores = scores_on(val if test is None else test, state)
+    scores = evaluate_command.score(
+      config,
+      predictor(state.variables(averaged=True)),
+      val if test is None else test,
+    )
   finally:
     batches.close()
     progress.close()
     writer.close()
     saved.close()
-  evaluate_command.write(
-    path, scores, split=split, step=best, classes=classes, colors=colors
+  split = config.data.eval_split if test is None else config.data.test_split
+  evaluate_command.report(path, scores, split=split, step=best)
+
+
+def _check_masks(name: str, source: Any, num_classes: int) -> None:
+  """Prints warnings; of many images only the masks are decoded."""
+  report = checks.check(
+    source, num_classes=num_classes, images=len(source) <= 2000
   )
-  page.write(path)
-  print(confusion.table(scores, classes))
-  print(f"{split}, best step {best}: {_line(scores)}")
-  print(f"{path / 'report' / 'index.html'}")
+  for warning in report.warnings:
+    print(f"{name}: {warning}")
+  checks.require(report)
 
 
 def _start_from(
@@ -279,15 +295,6 @@ def _image_size(
   return source[0]["image"].shape[:2]
 
 
-def _normalised(config: ml_collections.ConfigDict, source: Any) -> Any:
-  return examples.evaluation_examples(
-    source,
-    mean=config.data.mean,
-    std=config.data.std,
-    workers=config.data.workers,
-  )
-
-
 def _draw(
   config: ml_collections.ConfigDict, predict: Any, source: Any
 ) -> dict[str, np.ndarray]:
@@ -295,29 +302,16 @@ def _draw(
   count = min(config.evaluation.overlays, len(source))
   panels = {}
   for index in np.linspace(0, len(source) - 1, count).astype(int):
-    example = next(
-      iter(
-        examples.evaluation_examples(
-          source,
-          mean=config.data.mean,
-          std=config.data.std,
-          workers=1,
-          start=int(index),
-          stop=int(index) + 1,
-        )
-      )
+    example = source[int(index)]
+    image = example["image"]
+    normalised = examples.normalise(
+      image, mean=config.data.mean, std=config.data.std
     )
-    logits = predict(example["image"][None])
-    image = example["image"] * np.float32(config.data.std)
-    image = np.clip(image + np.float32(config.data.mean), 0, 255)
-    panels[pathlib.Path(example["name"]).stem] = overlays.panel(
-      image.astype(np.uint8),
+    logits = predict(normalised[None])
+    panels[example["name"].replace("/", "_")] = overlays.panel(
+      image,
       overlays.nearest(example["label"], image.shape[:2]),
       np.asarray(logits)[0].argmax(-1),
       source.colors,
     )
   return panels
-
-
-def _line(figures: dict[str, Any]) -> str:
-  return "  ".join(f"{n} {figures[n]:.4f}" for n in FIGURES[:2])

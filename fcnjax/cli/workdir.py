@@ -12,22 +12,23 @@ from fcnjax import _version, checkpoints, errors
 from fcnjax.cli import build, config as configs
 
 # What may change between two starts of one run without a word.
-_FREE = ("steps", "log_every", "eval_every", "checkpoint_every", "mesh")
+_FREE = ("log_every", "eval_every", "checkpoint_every", "mesh", "resolved")
 
 
-def open_for_training(
+def check(
   path: pathlib.Path,
   config: ml_collections.ConfigDict,
   *,
   classes: tuple[str, ...],
-  colors: tuple[tuple[int, int, int], ...],
-) -> list[str]:
-  """Makes the folder or checks that the run in it is this one.
+  colors: tuple[tuple[int, ...], ...],
+) -> tuple[dict[str, Any], list[str]]:
+  """Finds out whether this run may use the folder; leaves it as it is.
 
-  Writes config.json; one that differs is kept beside it.
+  A missing folder is made, since only that tells whether it can be.
 
   Returns:
-    Lines to print: the words of the config that changed.
+    What `write` needs, and lines to print: the words that changed since the
+    run in the folder was last started.
 
   Raises:
     InputError: if the folder cannot be written, is another run's, or holds
@@ -43,41 +44,44 @@ def open_for_training(
       f"--workdir: {path} cannot be written ({error.strerror}); give a folder "
       "that you own."
     ) from error
-  file = path / "config.json"
   new = json.loads(config.to_json())
   new["resolved"] = {
     "classes": list(classes),
     "colors": [list(color) for color in colors],
     "version": _version.__version__,
   }
-  changes = []
-  if file.is_file():
-    old = _read_json(file)
-    for part in ("model", "resolved"):
-      if not _same_network(old.get(part), new[part]):
-        raise errors.InputError(
-          f"--workdir: {path} holds a run of another network "
-          f"({_describe(old)}, here {_describe(new)}); give another --workdir."
-        )
-    changes = [line for line in _changes(old, new) if line]
-    if changes:
-      keep = path / f"config.{len(list(path.glob('config.*.json')))}.json"
-      keep.write_bytes(file.read_bytes())
-  elif any(not p.name.startswith(".") for p in path.iterdir()):
+  if not (path / "config.json").is_file():
+    ours = ("cache", "checkpoints")  # of a start that came to nothing
+    if any(p.name not in ours and p.name[0] != "." for p in path.iterdir()):
+      raise errors.InputError(
+        f"--workdir: {path} holds files but no run (no config.json); give a "
+        "new or empty folder."
+      )
+    return new, []
+  old = _record(path)
+  if (
+    old["model"] != new["model"]
+    or old["resolved"]["classes"] != new["resolved"]["classes"]
+  ):
     raise errors.InputError(
-      f"--workdir: {path} holds files but no run (no config.json); give a new "
-      "or empty folder."
+      f"--workdir: {path} holds a run of another network ({_describe(old)}, "
+      f"here {_describe(new)}); give another --workdir."
     )
+  return new, _changes(old, new)
+
+
+def write(path: pathlib.Path, record: dict[str, Any]) -> None:
+  """Writes config.json in one move; one that differs is kept beside it."""
+  file = path / "config.json"
+  text = json.dumps(record, indent=2) + "\n"
+  if file.is_file() and file.read_text() != text:
+    number = 0
+    while (keep := path / f"config.{number}.json").exists():
+      number += 1
+    keep.write_bytes(file.read_bytes())
   temporary = path / f".config-{os.getpid()}"
-  temporary.write_text(json.dumps(new, indent=2) + "\n")
+  temporary.write_text(text)
   temporary.replace(file)
-  return changes
-
-
-def _same_network(old: Any, new: Any) -> bool:
-  if isinstance(old, dict) and "classes" in old:
-    return old["classes"] == new["classes"]
-  return old == new
 
 
 def _describe(config: dict[str, Any]) -> str:
@@ -93,7 +97,7 @@ def _changes(
   lines = []
   for name in sorted(old.keys() | new.keys()):
     before, after = old.get(name), new.get(name)
-    if before == after or (prefix + name).split(".")[0] in (*_FREE, "resolved"):
+    if before == after or (not prefix and name in _FREE):
       continue
     if isinstance(before, dict) and isinstance(after, dict):
       lines += _changes(before, after, f"{prefix}{name}.")
@@ -102,13 +106,19 @@ def _changes(
   return lines
 
 
-def _read_json(file: pathlib.Path) -> dict[str, Any]:
+def _record(path: pathlib.Path) -> dict[str, Any]:
+  """Returns what config.json holds, as `check` made it."""
+  file = path / "config.json"
   try:
-    return json.loads(file.read_text())
-  except (OSError, json.JSONDecodeError) as error:
+    record = json.loads(file.read_text())
+    record["model"]["name"], record["resolved"]["classes"]
+    record["resolved"]["colors"]
+  except (OSError, ValueError, KeyError, TypeError) as error:
     raise errors.InputError(
-      f"{file} cannot be read ({error}); give another --workdir."
+      f"{file} is not a run's (it cannot be read, or lacks {error}); give "
+      "another --workdir."
     ) from error
+  return record
 
 
 def read(
@@ -121,13 +131,12 @@ def read(
   Raises:
     InputError: if there is no run in the folder.
   """
-  file = path / "config.json"
-  if not file.is_file():
+  if not (path / "config.json").is_file():
     raise errors.InputError(
       f"--workdir: no run in {path} (no config.json); give the folder that was "
       "trained in."
     )
-  values = configs.tuples(_read_json(file))
+  values = configs.tuples(_record(path))
   resolved = values.pop("resolved")
   config = ml_collections.ConfigDict(values)
   config.lock()
@@ -140,31 +149,33 @@ def restore(
   """Returns the variables of a checkpoint, averaged if they are, and its step.
 
   Args:
-    path: the workdir.
+    path: the workdir; a run may be writing to it at the same time.
     config: the run's.
     which: "best", "latest" or a step's number.
 
   Raises:
     InputError: if there is no such checkpoint.
   """
-  saved = checkpoints.Checkpoints(path / "checkpoints")
+  saved = checkpoints.Checkpoints(path / "checkpoints", writing=False)
   try:
-    choice = {"best": saved.best or saved.latest, "latest": saved.latest}
-    step = choice.get(which, int(which) if which.isdigit() else None)
+    names = {"best": saved.best or saved.latest, "latest": saved.latest}
+    names |= {str(step): step for step in saved.steps}
+    step = names.get(which)
     if step is None:
+      known = ", ".join(map(str, saved.steps)) or "none yet"
       raise errors.InputError(
-        f"--checkpoint={which}: none such in {path / 'checkpoints'}; train "
-        "first, or give best, latest or a step."
+        f"--checkpoint={which}: not in {path / 'checkpoints'}; give best, "
+        f"latest or a step that is there ({known})."
       )
-    tree = saved.tree(step)
-    averaged = config.ema_decay > 0
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     abstract = jax.tree.map(
-      lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), tree
+      lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device),
+      saved.tree(step),
     )
     state = saved.restore(step, abstract)
   finally:
     saved.close()
+  averaged = config.ema_decay > 0 and state["ema"] is not None
   params = state["ema"] if averaged else state["params"]
   return {"params": params, **state["collections"]}, step
 

@@ -106,7 +106,7 @@ def fit(
     metrics = jax.device_get(metrics)
     if not metrics.pop("finite"):
       files = names(step - 1)
-      shown = ", ".join(files[:4]) + (", …" if len(files) > 4 else "")
+      shown = ", ".join(files[:16]) + (", …" if len(files) > 16 else "")
       raise NonFiniteError(
         f"the loss is {metrics['loss']} and the gradient's norm "
         f"{metrics['gradient_norm']} at step {step} (batch: {shown}); lower "

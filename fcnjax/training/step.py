@@ -26,6 +26,10 @@ def total_loss(
   return loss
 
 
+def _is_float(x: Array) -> bool:
+  return jnp.issubdtype(x.dtype, jnp.floating)
+
+
 def _split(batch: Batch, parts: int) -> Batch:
   """Returns arrays [parts, b / parts, …].
 
@@ -68,7 +72,8 @@ def train_step(
 
   Returns:
     The new state, and "loss" (of the whole batch, in units of
-    `normalization`), "gradient_norm" and "finite" (bool).
+    `normalization`), "gradient_norm" and "finite" (bool): whether these, and
+    the new parameters and collections, are.
   """
   key = jax.random.fold_in(jax.random.key(seed), state.step)
   weights = losses.pixel_weights(
@@ -121,10 +126,15 @@ def train_step(
   if ema is not None:
     ema = optax.incremental_update(params, ema, 1 - ema_decay)
   norm = optax.tree.norm(gradients)
+  # What the step leaves behind counts too: it may overflow where the loss and
+  # the gradient, computed before, are finite.
+  left = [x for x in jax.tree.leaves((params, collections)) if _is_float(x)]
   metrics = {
     "loss": loss,
     "gradient_norm": norm,
-    "finite": jnp.isfinite(loss) & jnp.isfinite(norm),
+    "finite": jnp.isfinite(loss)
+    & jnp.isfinite(norm)
+    & jnp.isfinite(optax.tree.norm(left)),
   }
   state = TrainState(
     step=state.step + 1,

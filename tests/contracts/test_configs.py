@@ -43,7 +43,8 @@ def test_every_config_has_the_variants_that_users_rely_on():
 @pytest.mark.parametrize("argument", VARIANTS, ids=lambda a: a.split("/")[-1])
 def test_a_variant_builds_and_steps(argument):
   config = configs.load(argument)
-  assert configs.keys(config) >= configs.keys(defaults.get_config())
+  assert set(configs.keys(config)) >= set(configs.keys(defaults.get_config()))
+  configs.check(config)
   assert config.data.source in open_data.SOURCES
   for name, _ in config.data.transforms:
     assert name in transforms.TRANSFORMS

@@ -64,7 +64,7 @@ def _records(workdir):
 
 
 def _state(workdir):
-  saved = checkpoints.Checkpoints(workdir / "checkpoints")
+  saved = checkpoints.Checkpoints(workdir / "checkpoints", writing=False)
   device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
   abstract = jax.tree.map(
     lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device),

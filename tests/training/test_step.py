@@ -7,6 +7,7 @@ from flax import linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from fcnjax import models
@@ -124,6 +125,24 @@ def test_what_is_not_finite_is_said():
   batch = _batch()
   batch["image"][1, 0, 0, 0] = np.nan
   _, metrics = jax.jit(run)(state, batch)
+  assert not bool(metrics["finite"])
+
+
+def test_a_step_that_overflows_the_parameters_is_said():
+  state, run = _setup(Linear())
+  huge = jax.tree.map(lambda p: jnp.full_like(p, 3e38), state.params)
+  optimizer = optax.scale(1.0)
+  _, metrics = jax.jit(functools.partial(run, optimizer=optimizer))(
+    state.replace(opt_state=optimizer.init(huge)),
+    {**_batch(), "image": _batch()["image"]},
+  )
+  assert bool(metrics["finite"])
+  overflow = optax.stateless(lambda u, p: jax.tree.map(lambda x: x + 3e39, u))
+  _, metrics = jax.jit(functools.partial(run, optimizer=overflow))(
+    state.replace(opt_state=overflow.init(huge)), _batch()
+  )
+  assert np.isfinite(metrics["loss"])
+  assert np.isfinite(metrics["gradient_norm"])
   assert not bool(metrics["finite"])
 
 
