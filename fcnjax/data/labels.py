@@ -8,7 +8,7 @@ probably means is put into words here too.
 from collections.abc import Collection, Mapping, Sequence
 import dataclasses
 
-from jaxtyping import Bool, Integer, UInt8
+from jaxtyping import Integer, UInt8
 import numpy as np
 
 from fcnjax import errors, typing
@@ -142,11 +142,32 @@ class LabelTable:
       targets[raw] = label
     return cls(num_classes=num_classes, targets=targets)
 
-  def allows(
-    self, raw: Integer[np.ndarray, "*shape"]
-  ) -> Bool[np.ndarray, "*shape"]:
-    """Returns where a raw value may occur."""
-    return self.targets[raw] >= 0
+  def describe(self) -> str:
+    """Returns one line of at most 80 columns: what raw values become.
+
+    For example "masks: 0–20 are classes; 255 ignored" or "masks: 0→0, 255→1;
+    7–8 ignored". What is longer ends with "…".
+    """
+    classes: list[list[int]] = []  # runs: first raw value, shift, length
+    ignored: list[list[int]] = []
+    for raw in np.flatnonzero(self.targets >= 0).tolist():
+      label = int(self.targets[raw])
+      is_class = label != typing.IGNORE
+      runs, shift = (classes, label - raw) if is_class else (ignored, 0)
+      if runs and runs[-1][:2] == [raw - runs[-1][2], shift]:
+        runs[-1][2] += 1
+      else:
+        runs.append([raw, shift, 1])
+    if any(shift for _, shift, _ in classes):
+      spans = [f"{_span(r, n)}→{_span(r + s, n)}" for r, s, n in classes]
+      text = f"masks: {', '.join(spans)}"
+    else:
+      spans = [_span(raw, length) for raw, _, length in classes]
+      text = f"masks: {', '.join(spans) or 'none'} are classes"
+    if ignored:
+      spans = [_span(raw, length) for raw, _, length in ignored]
+      text += f"; {', '.join(spans)} ignored"
+    return text if len(text) <= 80 else text[:79] + "…"
 
   def apply(
     self, raw: Integer[np.ndarray, "h w"], *, name: str
@@ -173,6 +194,11 @@ class LabelTable:
         f" {self.num_classes}: {cause}"
       )
     return labels.astype(np.uint8)
+
+
+def _span(first: int, length: int) -> str:
+  """Returns "3", or "3–5" for three numbers from 3 on."""
+  return f"{first}–{first + length - 1}" if length > 1 else str(first)
 
 
 def _numbers(label_map: Mapping) -> dict[int, int]:

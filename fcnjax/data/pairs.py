@@ -10,6 +10,7 @@ from fcnjax.data import images as images_lib, labels
 
 Path = str | pathlib.Path
 Pair = tuple[pathlib.Path, pathlib.Path]
+Match = tuple[pathlib.Path | None, pathlib.Path | None]  # None: there is none
 
 
 def find(
@@ -40,34 +41,56 @@ def find(
     InputError: if a folder is missing or empty, two files share a stem, or a
       file has no partner.
   """
-  other = mask_suffix if pathlib.Path(images) == pathlib.Path(masks) else ""
-  image_files = _stems(images, "data.images", image_suffix, without=other)
-  mask_files = _stems(masks, "data.masks", mask_suffix)
-  lonely_images = sorted(image_files.keys() - mask_files.keys())
-  lonely_masks = sorted(mask_files.keys() - image_files.keys())
+  found = match(
+    images, masks, image_suffix=image_suffix, mask_suffix=mask_suffix
+  )
+  lonely_images = [stem for stem, (_, mask) in found.items() if mask is None]
+  lonely_masks = [stem for stem, (image, _) in found.items() if image is None]
   if lonely_images or lonely_masks:
     parts = []
     if lonely_images:
       named = labels.listed(lonely_images, "stem", most=3)
       parts.append(
-        f"{len(lonely_images)} of {len(image_files)} images in {images} have"
-        f" no mask in {masks} ({named})"
+        f"{len(lonely_images)} of {len(found) - len(lonely_masks)} images in"
+        f" {images} have no mask in {masks} ({named})"
       )
     if lonely_masks:
       named = labels.listed(lonely_masks, "stem", most=3)
       parts.append(
-        f"{len(lonely_masks)} of {len(mask_files)} masks in {masks} have no"
-        f" image in {images} ({named})"
+        f"{len(lonely_masks)} of {len(found) - len(lonely_images)} masks in"
+        f" {masks} have no image in {images} ({named})"
       )
     raise errors.InputError(
       f"{'; '.join(parts)}; {_remedy(lonely_images, lonely_masks)}"
     )
+  return found
+
+
+def match(
+  images: Path,
+  masks: Path,
+  *,
+  image_suffix: str = "",
+  mask_suffix: str = "",
+) -> dict[str, Match]:
+  """Returns what `find` returns, with None where a file has no partner.
+
+  For lists that choose from larger folders, such as PASCAL VOC's, where most
+  images have no mask.
+
+  Raises:
+    InputError: if a folder is missing or empty, or two files share a stem.
+  """
+  other = mask_suffix if pathlib.Path(images) == pathlib.Path(masks) else ""
+  image_files = _stems(images, "data.images", image_suffix, without=other)
+  mask_files = _stems(masks, "data.masks", mask_suffix)
   return {
-    stem: (image_files[stem], mask_files[stem]) for stem in sorted(image_files)
+    stem: (image_files.get(stem), mask_files.get(stem))
+    for stem in sorted(image_files.keys() | mask_files.keys())
   }
 
 
-def read_list(path: Path, *, known: Mapping[str, Pair]) -> dict[str, Pair]:
+def read_list(path: Path, *, known: Mapping[str, Match]) -> dict[str, Pair]:
   """Reads a list file of a split.
 
   A line is a stem, an image's file name, or "image mask", two paths relative
@@ -75,7 +98,7 @@ def read_list(path: Path, *, known: Mapping[str, Pair]) -> dict[str, Pair]:
 
   Args:
     path: a text file.
-    known: the pairs that stems refer to.
+    known: what stems refer to; those not listed may lack a partner.
 
   Returns:
     {stem: pair}, in the order of the lines.
@@ -85,7 +108,7 @@ def read_list(path: Path, *, known: Mapping[str, Pair]) -> dict[str, Pair]:
   """
   path = pathlib.Path(path)
   lines = read_lines(path)
-  by_name = {image.name: stem for stem, (image, _) in known.items()}
+  by_name = {image.name: stem for stem, (image, _) in known.items() if image}
   pairs = {}
   for line in lines:
     words = line.split("\t") if "\t" in line else line.split()
@@ -105,6 +128,14 @@ def read_list(path: Path, *, known: Mapping[str, Pair]) -> dict[str, Pair]:
       raise errors.InputError(
         f"{path} has the line {line!r}, which is no stem in data.images;"
         " expected one stem, or 'image mask', a line."
+      )
+  for position, what in enumerate(("image", "mask")):
+    lonely = [stem for stem, pair in pairs.items() if pair[position] is None]
+    if lonely:
+      raise errors.InputError(
+        f"{path} lists {labels.listed(lonely, 'stem', most=3)} without"
+        f" {what} in data.{what}s; add what is missing, take the line out, or"
+        f" set data.{what}_suffix."
       )
   return pairs
 

@@ -4,11 +4,14 @@ A source has a length and gives example i as a dict with "image" (uint8 or
 float32 [h, w, c] in [0, 255]), "label" (uint8 [h, w] in [0, k) or 255) and
 "name". Besides it has `names`, `classes`, `colors`, `channels`, and for the
 checks `image(i)`, `raw_label(i)`, `label_file(i)` and `table`, the only place
-where raw values become labels. Reading an example keeps nothing, so threads
-may read at will.
+where raw values become labels. `Files` also has `labels_version()`, by which
+what is counted of its labels can be kept. Reading an example keeps nothing, so
+threads may read at will.
 """
 
 from collections.abc import Collection, Mapping, Sequence
+import hashlib
+import json
 import pathlib
 
 from jaxtyping import Float, Integer, UInt8
@@ -133,6 +136,28 @@ class Files:
     """Returns the name of a mask file, for messages."""
     return str(self.pairs[index][1])
 
+  def labels_version(self) -> str:
+    """Returns a word that changes when any label does; reads no mask.
+
+    It is made of the mask files' names, sizes and times of change, and of all
+    that turns their values into labels.
+
+    Raises:
+      InputError: if a mask file has gone.
+    """
+    try:
+      stats = [(str(mask), mask.stat()) for _, mask in self.pairs]
+    except OSError as error:
+      raise errors.InputError(
+        f"mask {error.filename} cannot be read: {error.strerror}; put it back."
+      ) from error
+    files = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
+    colors = np.asarray(self._mask_colors or ()).tolist()
+    size = self.image_size if self.resize_label else None
+    digest = hashlib.sha256(json.dumps([files, colors, size]).encode())
+    digest.update(np.ascontiguousarray(self.table.targets))
+    return digest.hexdigest()
+
 
 class Arrays:
   """Images and labels that are in memory already; attributes as `Files`."""
@@ -236,11 +261,14 @@ def folder(
 ) -> Files:
   """Opens a split of the user's own images and masks.
 
-  What is validated on is decided by the first of these that is given: the
-  folders `val_images` and `val_masks`; the list files `train_list` and
-  `val_list` (one of them alone leaves the rest to the other split);
-  `val_fraction`, drawn by a hash of the stem (`splits.held_out`). Frames of a
-  video resemble their neighbours: give those folders or lists.
+  What is validated on is decided by the folders `val_images` and `val_masks`,
+  or by the list files `train_list` and `val_list`, or else by `val_fraction`,
+  drawn by a hash of the stem (`splits.held_out`). Frames of a video resemble
+  their neighbours: give those folders or lists.
+
+  Two lists may choose from larger folders: what they do not name is passed
+  over. One list alone leaves the rest to the other split. Unless there are two
+  lists, every image needs a mask and every mask an image.
 
   Args:
     images: folder of the images.
@@ -283,19 +311,29 @@ def folder(
       "data.val_images and data.val_masks go together; got"
       f" {val_images!r} and {val_masks!r}."
     )
-  if val_images is not None and split == "val":
-    chosen = pairs_lib.find(val_images, val_masks, **suffixes)
-  else:
-    chosen = pairs_lib.find(images, masks, **suffixes)
-    if val_images is None:
-      chosen = splits.choose(
-        chosen,
-        split=split,
-        train_list=train_list,
-        val_list=val_list,
-        fraction=val_fraction,
-        seed=seed,
+  if val_images is not None:
+    if train_list is not None or val_list is not None:
+      raise errors.InputError(
+        "data.val_images and the lists (data.train_list, data.val_list) both"
+        " say what is validated on; give one of them."
       )
+    _apart(images, val_images)
+    train = split == "train"
+    chosen = pairs_lib.find(
+      images if train else val_images, masks if train else val_masks, **suffixes
+    )
+  else:
+    two_lists = train_list is not None and val_list is not None
+    chosen = splits.choose(
+      (pairs_lib.match if two_lists else pairs_lib.find)(
+        images, masks, **suffixes
+      ),
+      split=split,
+      train_list=train_list,
+      val_list=val_list,
+      fraction=val_fraction,
+      seed=seed,
+    )
   return Files(
     list(chosen.values()),
     names=list(chosen),
@@ -309,11 +347,23 @@ def folder(
   )
 
 
+def _apart(images: pairs_lib.Path, val_images: pairs_lib.Path) -> None:
+  """Raises an InputError if one folder is, or lies in, the other."""
+  train, val = (pathlib.Path(path).resolve() for path in (images, val_images))
+  if train.is_relative_to(val) or val.is_relative_to(train):
+    raise errors.InputError(
+      f"data.images {str(images)!r} and data.val_images {str(val_images)!r}"
+      " share images; what is trained on tells nothing when it is validated"
+      " on, give two folders apart, or lists."
+    )
+
+
 def card(
   name: str,
   root: pairs_lib.Path | None,
   split: str,
   *,
+  channels: int | None = None,
   image_size: tuple[int, int] | None = None,
   resize_label: bool = False,
 ) -> Files:
@@ -323,6 +373,7 @@ def card(
     name: a key of `datasets.CARDS`.
     root: the data set's folder.
     split: one of the card's splits.
+    channels: 1, 3 or 4 to read the images as; None = the card's.
     image_size: see `Files`.
     resize_label: see `Files`.
 
@@ -338,7 +389,7 @@ def card(
     colors=known.colors,
     label_map=known.label_map,
     ignore=known.ignore,
-    channels=known.channels,
+    channels=known.channels if channels is None else channels,
     image_size=image_size,
     resize_label=resize_label,
   )

@@ -44,7 +44,7 @@ def held_out(
 
 
 def choose(
-  pairs: Mapping[str, pairs_lib.Pair],
+  pairs: Mapping[str, pairs_lib.Match],
   *,
   split: str,
   train_list: pairs_lib.Path | None = None,
@@ -55,7 +55,8 @@ def choose(
   """Returns the pairs of a split.
 
   Args:
-    pairs: {stem: pair} of both splits.
+    pairs: {stem: pair} of both splits. With both lists, what they do not name
+      may lack its partner (`pairs.match`).
     split: "train" or "val".
     train_list: list file of the training split. Without `val_list` the
       validation split is the rest.

@@ -2,7 +2,10 @@
 
 Both are computed once and kept on disk: one .npz file a label for the maps,
 one a data set for the counts. The files are named by a hash of what they were
-made from, so nothing stale is ever read, and the folder may be deleted.
+made from. For a map that is the label; for the counts it is the name, size and
+time of change of every mask file and what makes labels of them, so counts are
+stale only if masks were changed with their sizes and times kept. The folder
+may be deleted.
 """
 
 from collections.abc import Callable, Sequence
@@ -134,16 +137,16 @@ def class_statistics(
 
   Args:
     source: examples with "label" uint8 [h, w], and their `names`.
-    directory: where the counts are kept; None counts anew. The file's hash is
-      over the names and, as names may stay when masks change, over eight of
-      the labels.
+    directory: where the counts are kept, if the source can tell cheaply
+      whether its labels have changed (`sources.Files.labels_version`). Others,
+      and None, are counted anew.
     num_classes: k; labels in [0, k) or `ignore`.
     ignore: the label that does not count.
     workers: threads.
 
   Raises:
-    InputError: if a label is neither in [0, k) nor `ignore`, or the directory
-      cannot be written to.
+    InputError: if a label is neither in [0, k) nor `ignore`, a mask has gone,
+      or the directory cannot be written to.
   """
 
   def count(index: int) -> tuple[np.ndarray, int]:
@@ -160,12 +163,9 @@ def class_statistics(
     return counts[:num_classes], label.size
 
   path = None
-  if directory is not None:
-    some = np.unique(np.linspace(0, len(source) - 1, 8).astype(int))
-    key = _hash(
-      ["class_statistics", list(source.names), num_classes, ignore],
-      [source[int(index)]["label"] for index in some if len(source)],
-    )
+  version = getattr(source, "labels_version", None)
+  if directory is not None and version is not None:
+    key = _hash(["class_statistics", version(), num_classes, ignore], [])
     path = _folder(directory) / f"classes-{key}.npz"
     kept = _load(path)
     if kept is not None:

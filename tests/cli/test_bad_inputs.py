@@ -87,6 +87,8 @@ def test_masks_of_0_and_255(capsys, folder):
   for path in (folder / "masks").iterdir():
     _write(path, np.array(PIL.Image.open(path)) * 255)
   _fails(capsys, folder, "255", "label_map", more=["--config.data.ignore=254"])
+  # By default 255 is ignored, and only one class is left.
+  _fails(capsys, folder, "255", "data.mask_values=(0,255)")
 
 
 def test_rgb_mask_with_an_unknown_colour(capsys, folder):
@@ -152,10 +154,43 @@ def test_unknown_model_and_option(capsys, folder):
     ("init_from=nowhere", "no run in nowhere"),
     ("data.source=foldre", "folder"),
     ("loss.normalization=mean", "weights, pixels, sum"),
+    ("eval_every=0", "at least 1"),
+    ("steps=-3", "at least 1"),
+    ("accumulate=3", "do not divide"),
+    ("optimizer.groups=('bias$',2.0,0.0)", "(('bias$', 2.0, 0.0),)"),
+    ("data.transforms=('flip',{})", "(('flip', {}),)"),
+    ("data.colors=(0,0,0)", "((0, 0, 0), (128, 64, 128))"),
+    ("init_drop=('(',)", "no run in"),
+    ("statistics_batches=3", "statistics_batches=0"),
+    ("evaluation.overlap=1.5", "overlap"),
+    ("data.label_margin=3", "set it to 0"),
+    ("data={}", "a section of words"),
+    ("model.options.a.b=1", "no such word"),
   ],
 )
 def test_words_that_are_unknown_or_do_not_fit(capsys, folder, word, message):
-  _fails(capsys, folder, message, more=[f"--config.{word}"])
+  more = {
+    "init_drop": ["--config.init_from=nowhere"],
+    "statistics_batches": ["--config.model.options.norm=none"],
+    "evaluation.overlap": [
+      "--config.evaluation.strategy=sliding_window",
+      "--config.evaluation.window=(32,32)",
+    ],
+  }.get(word.partition("=")[0], [])
+  _fails(capsys, folder, message, more=[*more, f"--config.{word}"])
+
+
+def test_a_network_of_valid_convolutions_needs_tiles_and_a_margin(
+  capsys, folder
+):
+  valid = [
+    "--config.model.name=unet",
+    "--config.model.options.width=2",
+    "--config.data.transforms=(('random_crop',{'size':(204,204)}),)",
+  ]
+  _fails(capsys, folder, "loses 92 pixels", "set it to 92", more=valid)
+  valid += ["--config.data.label_margin=92"]
+  _fails(capsys, folder, "strategy=whole", more=valid)
 
 
 def test_unwritable_workdir(capsys, folder):
@@ -167,12 +202,19 @@ def test_workdir_that_holds_something_else(capsys, folder):
   _fails(capsys, folder, "no run", workdir=folder / "images")
 
 
+def test_workdir_with_a_foreign_config(capsys, folder):
+  run = folder / "run"
+  run.mkdir()
+  (run / "config.json").write_text('{"name": "something else"}')
+  _fails(capsys, folder, "is not a run's", workdir=run)
+
+
 def test_workdir_of_another_network(capsys, folder):
   run = folder / "run"
   run.mkdir()
   config = {
     "model": {"name": "segnet_basic", "options": {}},
-    "resolved": {"classes": ["a", "b"]},
+    "resolved": {"classes": ["a", "b"], "colors": [[0, 0, 0], [1, 1, 1]]},
   }
   (run / "config.json").write_text(json.dumps(config))
   _fails(capsys, folder, "another network", "segnet_basic", workdir=run)

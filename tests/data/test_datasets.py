@@ -45,6 +45,7 @@ def test_missing_data_say_where_they_come_from(tmp_path, name):
     message = str(caught.value)
     assert "github.com" in message
     assert "--config.data.root=DIR" in message
+    assert datasets.get(name).licence in message
     assert "\n" not in message
 
 
@@ -53,6 +54,19 @@ def test_unknown_names_and_splits(tmp_path):
     sources.card("voc", tmp_path, "train")
   with pytest.raises(errors.InputError, match="'test'; take one of train, val"):
     sources.card("isbi2012", tmp_path, "test")
+
+
+def test_channels_are_the_cards_or_what_is_asked_for(tmp_path):
+  for n in range(24, 30):
+    for folder in ("image", "label"):
+      (tmp_path / "train" / folder).mkdir(parents=True, exist_ok=True)
+      PIL.Image.fromarray(np.zeros((4, 6), np.uint8)).save(
+        tmp_path / "train" / folder / f"{n}.png"
+      )
+  for channels, expected in ((None, 1), (1, 1), (3, 3)):
+    source = sources.card("isbi2012", tmp_path, "val", channels=channels)
+    assert source.channels == expected
+    assert source[0]["image"].shape == (4, 6, expected)
 
 
 @pytest.mark.parametrize("prefix", ["", "/SegNet/CamVid/"])

@@ -113,6 +113,39 @@ def test_class_names():
     labels.class_names(3, names=["a", "b"])
 
 
+@pytest.mark.parametrize(
+  ("num_classes", "words", "line"),
+  [
+    (3, {}, "masks: 0–2 are classes; 255 ignored"),
+    (255, {}, "masks: 0–254 are classes; 255 ignored"),
+    (3, {"ignore": ()}, "masks: 0–2 are classes"),
+    (11, {"ignore": (11, 255)}, "masks: 0–10 are classes; 11, 255 ignored"),
+    (
+      2,
+      {"label_map": {0: 0, 255: 1}, "ignore": (7, 8)},
+      "masks: 0→0, 255→1; 7–8 ignored",
+    ),
+    (3, {"label_map": {5: 1, 6: 2, 7: 2}, "ignore": ()}, "masks: 5–6→1–2, 7→2"),
+    (
+      150,
+      {"label_map": "zero_is_ignored"},
+      "masks: 1–150→0–149; 0, 255 ignored",
+    ),
+    (2, {"label_map": {0: 255}}, "masks: none are classes; 0, 255 ignored"),
+  ],
+)
+def test_a_table_is_described(num_classes, words, line):
+  assert labels.LabelTable.build(num_classes, **words).describe() == line
+
+
+def test_a_long_description_is_cut():
+  table = labels.LabelTable.build(19, label_map="cityscapes_train_ids")
+  line = table.describe()
+  assert line.startswith("masks: 7–8→0–1, 11–13→2–4, 17→5, 19–28→6–15, ")
+  assert len(line) == 80
+  assert line.endswith("…")
+
+
 def test_listed():
   assert labels.listed([3], "value") == "value 3"
   assert labels.listed([3, 4], "value") == "values 3, 4"

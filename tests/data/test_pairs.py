@@ -75,6 +75,16 @@ def test_a_mask_without_an_image_is_enough(tmp_path):
     _find(tmp_path, ["a.jpg"], ["a.png", "b.png"])
 
 
+def test_a_match_may_be_missing(tmp_path):
+  images = _touch(tmp_path / "images", "a.jpg", "b.jpg")
+  masks = _touch(tmp_path / "masks", "b.png", "c.png")
+  assert pairs.match(images, masks) == {
+    "a": (images / "a.jpg", None),
+    "b": (images / "b.jpg", masks / "b.png"),
+    "c": (None, masks / "c.png"),
+  }
+
+
 def test_a_missing_suffix_is_offered(tmp_path):
   with pytest.raises(errors.InputError, match="mask_suffix='_seg'"):
     _find(tmp_path, ["a.jpg", "b.jpg"], ["a_seg.png", "b_seg.png"])
@@ -121,9 +131,14 @@ def test_lists_of_stems_names_and_pairs(tmp_path, known):
     ("a\nx\n", "the line 'x', which is no stem"),
     ("images/e.png masks/q.png\n", r"names .*masks/q\.png, which does not"),
     ("# nothing\n", "is empty"),
+    ("a\nf\n", "lists stem f without mask in data.masks; .*data.mask_suffix"),
+    ("a\nf.png\n", "lists stem f without mask"),
+    ("g\na\n", "lists stem g without image in data.images"),
   ],
 )
 def test_wrong_lists(tmp_path, known, text, words):
+  lonely = tmp_path / "images" / "f.png", tmp_path / "masks" / "g.png"
+  known = known | {"f": (lonely[0], None), "g": (None, lonely[1])}
   with pytest.raises(errors.InputError, match=words):
     pairs.read_list(_list(tmp_path, text), known=known)
 

@@ -1,5 +1,6 @@
 """Files, folders and arrays as sources of examples."""
 
+import os
 import time
 
 import numpy as np
@@ -34,6 +35,13 @@ def _open(data, split="train", **words):
   return sources.folder(data / "images", data / "masks", split=split, **words)
 
 
+def _all(data):
+  """Words with which "train" is all six images."""
+  _write(data / "vi", "x.png", np.zeros((4, 4, 3), np.uint8))
+  _write(data / "vm", "x.png", np.zeros((4, 4), np.uint8))
+  return {"val_images": data / "vi", "val_masks": data / "vm"}
+
+
 def _read(path):
   return np.asarray(PIL.Image.open(path))
 
@@ -61,19 +69,62 @@ def test_a_folder_is_split_into_pairs_of_equal_stem(data):
 
 
 def test_validation_folders(data):
-  _write(data / "vi", "x.png", np.zeros((4, 4, 3), np.uint8))
-  _write(data / "vm", "x.png", np.zeros((4, 4), np.uint8))
-  words = {"val_images": data / "vi", "val_masks": data / "vm"}
+  words = _all(data)
   assert _open(data, **words).names == list("012345")
   assert _open(data, "val", **words).names == ["x"]
   with pytest.raises(errors.InputError, match="go together"):
     _open(data, val_images=data / "vi")
+  for key in ("train_list", "val_list"):
+    with pytest.raises(errors.InputError, match="the lists .* give one of"):
+      _open(data, **words, **{key: data / "missing.txt"})
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_validation_folders_share_no_image(data, split):
+  (data / "link").symlink_to(data / "images")
+  (data / "images" / "val").mkdir()
+  for folder in ("images", "images/../link", "images/val", "."):
+    words = {"val_images": data / folder, "val_masks": data / "masks"}
+    with pytest.raises(errors.InputError, match="share images"):
+      _open(data, split, **words)
 
 
 def test_lists(data):
   (data / "val.txt").write_text("3\n1\n")
   assert _open(data, "val", val_list=data / "val.txt").names == ["3", "1"]
   assert _open(data, val_list=data / "val.txt").names == list("0245")
+
+
+def test_two_lists_choose_from_larger_folders(data):
+  for stem in "45":
+    (data / "masks" / f"{stem}.png").unlink()
+  (data / "images" / "0.png").unlink()
+  (data / "train.txt").write_text("3\n1\n")
+  (data / "val.txt").write_text("2\n")
+  words = {"train_list": data / "train.txt", "val_list": data / "val.txt"}
+  assert _open(data, **words).names == ["3", "1"]
+  assert _open(data, "val", **words).names == ["2"]
+  # With one list the rest is used, so it must be whole.
+  for key in words:
+    with pytest.raises(errors.InputError, match="2 of 5 images"):
+      _open(data, **{key: words[key]})
+  # What is listed must be there, whichever split is opened.
+  for stem, what in (("4", "mask"), ("0", "image"), ("9", "no stem")):
+    (data / "val.txt").write_text(f"2\n{stem}\n")
+    for split in ("train", "val"):
+      with pytest.raises(
+        errors.InputError, match=rf"val\.txt .*{stem}.*{what}"
+      ):
+        _open(data, split, **words)
+
+
+@pytest.mark.parametrize("ignore", [255, (255,), (2, 255), [2, 255]])
+def test_one_value_or_several_are_ignored(data, ignore):
+  several = ignore not in (255, (255,))
+  source = _open(data, ignore=ignore, num_classes=2 if several else 3)
+  raw = source.raw_label(0)
+  expected = np.where(raw == 2, 255, raw) if several else raw
+  np.testing.assert_array_equal(source[0]["label"], expected)
 
 
 def test_the_label_map_is_applied_once(data):
@@ -119,9 +170,8 @@ def test_a_wrong_value_names_file_value_and_cause(data):
 def test_sizes_are_compared_when_the_index_is_built(data):
   _write(data / "masks", "2.png", np.zeros((10, 12), np.uint8))
   _write(data / "masks", "4.png", np.zeros((10, 12), np.uint8))
-  words = {"val_images": data / "images", "val_masks": data / "masks"}
   with pytest.raises(errors.InputError) as caught:
-    _open(data, **words)
+    _open(data, **_all(data))
   message = str(caught.value)
   assert "images/2.png has 12 x 10" in message
   assert "masks/2.png 10 x 12" in message
@@ -132,13 +182,13 @@ def test_sizes_are_compared_when_the_index_is_built(data):
 def test_files_that_are_no_images_are_named(data):
   (data / "images" / "3.png").write_text("not an image")
   with pytest.raises(errors.InputError, match=r"images/3\.png is no image"):
-    _open(data, val_images=data / "images", val_masks=data / "masks")
+    _open(data, **_all(data))
 
 
 def test_truncated_pixels_are_named_when_read(data):
   path = data / "images" / "0.png"
   path.write_bytes(path.read_bytes()[:200])
-  source = _open(data, val_images=data / "images", val_masks=data / "masks")
+  source = _open(data, **_all(data))
   with pytest.raises(errors.InputError, match=r"images/0\.png cannot be read"):
     source[0]
   source[1]
@@ -182,6 +232,33 @@ def test_resizing_floats_and_one_channel():
 def test_channels(data):
   assert _open(data, channels=1)[0]["image"].shape == (12, 10, 1)
   assert _open(data, channels=4)[0]["image"].shape == (12, 10, 4)
+
+
+def test_the_labels_version_changes_with_the_labels(data):
+  first = _open(data).labels_version()
+  assert _open(data).labels_version() == first
+  others = [
+    _open(data, **words).labels_version()
+    for words in (
+      {"label_map": {0: 1, 1: 0, 2: 2}},
+      {"ignore": (254, 255)},
+      {"colors": [(0, 0, 0), (1, 1, 1), (2, 2, 2)]},
+      {"image_size": (6, 5), "resize_label": True},
+    )
+  ]
+  assert len({first, *others}) == 5
+  # The image alone may change; any one mask may not.
+  assert _open(data, image_size=(6, 5)).labels_version() == first
+  for _, mask in _open(data).pairs:
+    stat = mask.stat()
+    os.utime(mask, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
+    assert _open(data).labels_version() != first
+    os.utime(mask, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert _open(data).labels_version() == first
+  source = _open(data)
+  source.pairs[0][1].unlink()
+  with pytest.raises(errors.InputError, match=r"mask .*\.png cannot be read"):
+    source.labels_version()
 
 
 def test_arrays_of_any_number_of_channels():

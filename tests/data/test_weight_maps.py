@@ -5,11 +5,12 @@ import concurrent.futures
 import hypothesis
 from hypothesis import strategies as st
 import numpy as np
+import PIL.Image
 import pytest
 from scipy import ndimage
 
 from fcnjax import errors
-from fcnjax.data import weight_maps
+from fcnjax.data import sources, weight_maps
 
 
 class Source:
@@ -168,24 +169,64 @@ def test_statistics_name_the_file_with_an_impossible_label():
     weight_maps.class_statistics(Source(labels), num_classes=4)
 
 
-def test_statistics_are_kept_until_anything_changes(tmp_path):
+@pytest.fixture
+def files(tmp_path):
+  """A function that opens 30 images, with masks of the values 0 and 1."""
+  for n in range(30):
+    for name in ("image", "mask"):
+      array = np.full((4, 6), n % 2, np.uint8)
+      PIL.Image.fromarray(array).save(tmp_path / f"{n}_{name}.png")
+  pairs = [
+    (tmp_path / f"{n}_image.png", tmp_path / f"{n}_mask.png") for n in range(30)
+  ]
+  return lambda **words: sources.Files(pairs, classes=("a", "b"), **words)
+
+
+def test_statistics_are_kept_until_anything_changes(tmp_path, files):
+  def count(source, **settings):
+    settings = {"num_classes": 2} | settings
+    counted = weight_maps.class_statistics(
+      source, tmp_path / "cache", **settings
+    )
+    made = len(list((tmp_path / "cache").iterdir()))
+    return counted.pixel_counts.tolist(), made
+
+  assert count(files()) == ([360, 360], 1)
+  assert count(files()) == ([360, 360], 1)
+  wrapped = weight_maps.cached(files(), tmp_path / "weights")
+  assert count(wrapped) == ([360, 360], 1)
+  assert count(files(), num_classes=3) == ([360, 360, 0], 2)
+  assert count(files(label_map={0: 1, 1: 255})) == ([0, 360], 3)
+  # Any one of many masks: the key looks at all of them.
+  mask = np.ones((4, 6), np.uint8)
+  PIL.Image.fromarray(mask).save(tmp_path / "2_mask.png")
+  assert count(files()) == ([336, 384], 4)
+
+
+def test_kept_statistics_need_no_label(tmp_path, files):
+  kept = weight_maps.class_statistics(files(), tmp_path / "c", num_classes=2)
+  source = files()
+  source.raw_label = None  # reading a label would fail
+  again = weight_maps.class_statistics(source, tmp_path / "c", num_classes=2)
+  np.testing.assert_array_equal(again, kept)
+
+
+def test_labels_that_have_no_version_are_counted_anew(tmp_path):
   source = Source(make_labels() * 4)
-
-  def count(**settings):
-    settings = {"num_classes": 3} | settings
-    before = source.reads
-    counted = weight_maps.class_statistics(source, tmp_path, **settings)
-    return counted, source.reads - before
-
-  fresh, all_reads = count()
-  kept, few_reads = count()
-  np.testing.assert_array_equal(fresh, kept)
-  assert few_reads == all_reads - len(source) <= 8
-  assert count(num_classes=4)[1] == all_reads
-  source.labels[0] = source.labels[0] * 0
-  changed, reads = count()
-  assert reads == all_reads
-  assert changed.pixel_counts[0] != fresh.pixel_counts[0]
+  arrays = sources.Arrays(
+    [np.zeros((*label.shape, 3), np.uint8) for label in source.labels],
+    source.labels,
+    classes=("a", "b", "c"),
+  )
+  for some in (source, arrays, weight_maps.cached(source, tmp_path / "w")):
+    first = weight_maps.class_statistics(some, tmp_path / "c", num_classes=3)
+    np.testing.assert_array_equal(first.pixel_counts, [16, 4, 12])
+  for index in range(12):
+    old = source.labels[index]
+    source.labels[index] = np.full_like(old, 2)
+    now = weight_maps.class_statistics(source, tmp_path / "c", num_classes=3)
+    assert now.pixel_counts[2] == 12 - (old == 2).sum() + old.size
+    source.labels[index] = old
 
 
 def count_calls(label, **settings):

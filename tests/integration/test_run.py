@@ -73,6 +73,8 @@ def test_the_workdir_holds_what_is_promised(run):
   assert (workdir / "checkpoints").is_dir()
   evaluation = json.loads((workdir / "evaluation.json").read_text())
   assert 0 <= evaluation["pixel_accuracy"] <= 1
+  assert 0 <= evaluation["boundary_f1"] <= 1
+  assert evaluation["split"] == "val"
 
 
 def test_running_a_finished_run_again_changes_no_figure(run):
@@ -153,6 +155,43 @@ def test_another_network_in_the_same_workdir_is_refused(run, capsys):
   assert code == 2
   assert "another network" in capsys.readouterr().err
   assert (root / "run" / "config.json").read_bytes() == before
+
+
+def test_a_change_that_the_checkpoint_does_not_fit_changes_nothing(run, capsys):
+  root, arguments = run
+  before = (root / "run" / "config.json").read_bytes()
+  assert main.main([*arguments, "--config.ema_decay=0.9"]) == 2
+  error = capsys.readouterr().err
+  assert "another network or optimizer" in error
+  assert len(error.strip().splitlines()) == 1
+  assert (root / "run" / "config.json").read_bytes() == before
+
+
+def test_a_checkpoint_that_is_not_there(run, capsys):
+  root, _ = run
+  for which in ("99", "newest"):
+    code = main.main(
+      ["evaluate", f"--workdir={root}/run", f"--checkpoint={which}"]
+    )
+    assert code == 2
+    assert f"--checkpoint={which}" in capsys.readouterr().err
+
+
+def test_statistics_of_batch_norm_replace_the_running_averages(run):
+  """SegNet's way, through the command, resumed or not."""
+  root, arguments = run
+  segnet = [a for a in arguments if "options" not in a and "config=" not in a]
+  segnet = [a for a in segnet if not a.startswith("--workdir")]
+  segnet += ["--config=configs/segnet.py:folder", f"--workdir={root}/segnet"]
+  segnet += ["--config.model.options.width=2", "--config.model.options.depth=2"]
+  segnet += ["--config.model.options.kernel=3", "--config.statistics_batches=2"]
+  assert main.main(segnet) == 0
+  records = [
+    json.loads(line)
+    for line in (root / "segnet" / "metrics.jsonl").read_text().splitlines()
+  ]
+  assert records[-1]["split"] == "val"
+  assert records[-1]["step"] == 4
 
 
 def test_init_from_names_what_it_drops(run, capsys):

@@ -56,14 +56,16 @@ class Card:
 
     Raises:
       InputError: if there is no such split, or the folder or a file is
-        missing; then it says where the data come from.
+        missing; then it says where the data come from and their licence.
     """
     if split not in self.splits:
       raise errors.InputError(
         f"{self.title} has no labelled split {split!r}; take one of"
         f" {', '.join(self.splits)}."
       )
-    remedy = f"{self.obtain} Then set --config.data.root=DIR."
+    remedy = (
+      f"{self.obtain} Licence: {self.licence}. Then set --config.data.root=DIR."
+    )
     if not root:
       raise errors.InputError(f"{self.title} needs data.root. {remedy}")
     root = pathlib.Path(root)
