@@ -58,6 +58,7 @@ def _card(data, split, size, resize_label):
     data.source,
     data.root or None,
     split,
+    channels=data.channels,
     image_size=size,
     resize_label=resize_label,
   )

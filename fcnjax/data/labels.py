@@ -124,11 +124,12 @@ class LabelTable:
         f"the number of classes must be in [2, 255], got {num_classes};"
         " background counts as one (data.num_classes)."
       )
+    ignored = [ignore] if isinstance(ignore, int) else list(ignore)
     if not label_map:
-      label_map = {label: label for label in range(num_classes)}
+      kept = [label for label in range(num_classes) if label not in ignored]
+      label_map = {label: label for label in kept}
     elif isinstance(label_map, str):
       label_map = named_map(label_map, num_classes=num_classes)
-    ignored = [ignore] if isinstance(ignore, int) else list(ignore)
     targets = np.full(65536, -1, np.int16)
     targets[[value for value in ignored if 0 <= value < 65536]] = typing.IGNORE
     for raw, label in _numbers(label_map).items():

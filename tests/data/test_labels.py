@@ -150,3 +150,13 @@ def test_listed():
   assert labels.listed([3], "value") == "value 3"
   assert labels.listed([3, 4], "value") == "values 3, 4"
   assert labels.listed("abcdef", "file", most=2) == "files a, b and 4 more"
+
+
+def test_an_ignored_value_is_no_class_even_below_k():
+  table = labels.LabelTable.build(3, ignore=0)
+  raw = np.array([[0, 1, 2]])
+  np.testing.assert_array_equal(table.apply(raw, name="m"), [[255, 1, 2]])
+  # A label map counts more: it names the value as a class.
+  table = labels.LabelTable.build(2, ignore=255, label_map={0: 0, 255: 1})
+  raw = np.array([[0, 255]])
+  np.testing.assert_array_equal(table.apply(raw, name="m"), [[0, 1]])
