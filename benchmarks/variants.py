@@ -1,7 +1,7 @@
 """What the configs' variants for a CPU reach, and in what time.
 
   python benchmarks/variants.py train unet.py:camvid_small \
-      --root ../shared/data/camvid --runs /tmp/runs
+      --root DATA/camvid --runs runs
   python benchmarks/variants.py page
 
 `train` trains a variant as a user would and saves a JSON below
@@ -33,7 +33,7 @@ def main() -> None:
   parser.add_argument("action", choices=("train", "page"))
   parser.add_argument("variant", nargs="?", help="unet.py:camvid_small")
   parser.add_argument("--root", default="", help="data.root")
-  parser.add_argument("--runs", default="/tmp/runs", help="for the workdirs")
+  parser.add_argument("--runs", default="runs", help="for the workdirs")
   arguments = parser.parse_args()
   if arguments.action == "train":
     train(arguments.variant, arguments.root, pathlib.Path(arguments.runs))

@@ -14,7 +14,7 @@ Variants:
   camvid_basic    SegNet-Basic as in Table 1: no biases, rate .1, momentum .9,
                   batch 12, raw images through local response normalisation as
                   in the release (367 images: mean IoU .477, BF .358).
-  camvid_small    SegNet-Basic half as wide, 240×180, for a CPU.
+  camvid_small    SegNet-Basic a quarter as wide, 240×180, for a CPU.
   isbi2012, isbi2012_small
                   SegNet-Basic on the EM slices, and half as wide for a CPU.
   folder          your own images and masks:
@@ -105,9 +105,10 @@ def _camvid_basic(config):
 def _camvid_small(config):
   _small(config)
   defaults.camvid(config, small=True)
-  config.steps = 800
+  config.model.options.width = 16
+  config.steps = 1500
   config.batch_size = 4
-  config.eval_every = config.checkpoint_every = 400
+  config.eval_every = config.checkpoint_every = 500
   config.loss.class_weights = "median_frequency"
   config.loss.class_weight_power = 0.5
   config.loss.normalization = "weights"
