@@ -30,14 +30,14 @@ def _is_float(x: Array) -> bool:
   return jnp.issubdtype(x.dtype, jnp.floating)
 
 
-def _split(batch: Batch, parts: int) -> Batch:
+def _split(arrays: tuple[Array, ...], parts: int) -> tuple[Array, ...]:
   """Returns arrays [parts, b / parts, …].
 
   Part i holds the examples i, i + parts, …: under a batch that is spread over
   devices every part is spread over all of them, so that nothing moves.
   """
   return jax.tree.map(
-    lambda x: x.reshape(-1, parts, *x.shape[1:]).swapaxes(0, 1), batch
+    lambda x: x.reshape(-1, parts, *x.shape[1:]).swapaxes(0, 1), arrays
   )
 
 

@@ -131,7 +131,9 @@ def test_what_is_not_finite_is_said():
 def test_a_step_that_overflows_the_parameters_is_said():
   """Loss and gradient are of before the step, and finite."""
   state, run = _setup(Linear())
-  overflow = optax.stateless(lambda u, p: jax.tree.map(lambda x: x + 3e39, u))
+  overflow = optax.stateless(
+    lambda u, p: jax.tree.map(lambda x: x + jnp.inf, u)
+  )
   state = state.replace(opt_state=overflow.init(state.params))
   _, metrics = jax.jit(functools.partial(run, optimizer=overflow))(
     state, _batch()
