@@ -101,7 +101,9 @@ def source(config: ml_collections.ConfigDict, which: str) -> Any:
   split = data[SPLITS[which]]
   if not split:
     raise errors.InputError(
-      f"data.{SPLITS[which]} is not set; this data set has no such split."
+      f"data.{SPLITS[which]} is not set; this data set has no such split. To "
+      "score other images, give them as --config.data.val_images=DIR "
+      "--config.data.val_masks=DIR."
     )
   size = tuple(data.image_size) if any(data.image_size) else None
   return SOURCES[data.source](data, split, size, which == "train")

@@ -108,6 +108,14 @@ def run(config: ml_collections.ConfigDict, path: pathlib.Path) -> None:
   saved = checkpoints.Checkpoints(
     path / "checkpoints", keep=config.keep_checkpoints
   )
+  finished = saved.latest is not None and saved.latest >= config.steps
+  if finished and (path / "evaluation.json").is_file():
+    print(
+      f"{path} is finished: step {saved.latest} of {config.steps}. Raise "
+      "--config.steps to train on; nothing was changed."
+    )
+    saved.close()
+    return
   if saved.latest is not None:
     state = saved.restore(saved.latest, abstract)
     print(f"resuming {path} at step {saved.latest} of {config.steps}")

@@ -122,7 +122,8 @@ def read_mask(
     raise errors.InputError(
       f"{path} is a colour mask; say which colour is which class"
       " (data.colors=((r, g, b), ...) in the order of the classes), or save"
-      " the masks as indexed or grey PNG."
+      " the masks as indexed or grey PNG. If it is a photograph, data.masks is"
+      " the wrong folder."
     )
   return _look_up(pixels, np.asarray(colors, np.int32), path)
 

@@ -244,9 +244,10 @@ def likely_cause(
     )
   if classes and max(classes) == num_classes:
     return (
-      f"the values go up to {num_classes}, one too many; if 0 means"
-      " unlabelled, as in ADE20K, use data.label_map='zero_is_ignored', and if"
-      f" it is a class, data.num_classes={num_classes + 1}."
+      f"the values go up to {num_classes}, one too many; if {num_classes} does"
+      f" not count, use data.ignore={num_classes}; if 0 does not, as in ADE20K,"
+      " data.label_map='zero_is_ignored'; if all are classes,"
+      f" data.num_classes={num_classes + 1}."
     )
   if len(found) == num_classes:
     offer = ",".join(map(str, found))

@@ -308,8 +308,8 @@ def folder(
   suffixes = {"image_suffix": image_suffix, "mask_suffix": mask_suffix}
   if (val_images is None) != (val_masks is None):
     raise errors.InputError(
-      "data.val_images and data.val_masks go together; got"
-      f" {val_images!r} and {val_masks!r}."
+      "data.val_images and data.val_masks go together; got only"
+      f" {val_images or val_masks}."
     )
   if val_images is not None:
     if train_list is not None or val_list is not None:
