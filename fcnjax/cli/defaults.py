@@ -112,7 +112,7 @@ def get_config() -> ml_collections.ConfigDict:
         "overlap": 0.5,  # "sliding_window": share of the window
         "overlays": 4,  # examples drawn at each evaluation
       },
-      "mesh": {"data": -1},  # devices; -1 = all
+      "mesh": {"data": -1},  # devices; -1 = as many as divide the batch
     }
   )
 

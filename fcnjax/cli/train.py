@@ -67,6 +67,8 @@ def run(config: ml_collections.ConfigDict, path: pathlib.Path) -> None:
       f"accumulate: {config.batch_size} images do not divide into "
       f"{config.accumulate} parts; change batch_size or accumulate."
     )
+  if mesh.size < jax.device_count():
+    print(f"using {mesh.size} of {jax.device_count()} devices (mesh.data)")
   size = _image_size(config, train)
   shapes = _shapes(model, (1, *size, config.data.channels))
   optimizer = build.optimizer(config, shapes["params"])

@@ -18,23 +18,25 @@ def create_mesh(*, data: int = -1, batch_size: int) -> Mesh:
   """Returns a mesh of `data` devices along the axis "data".
 
   Args:
-    data: number of devices; -1 takes all.
+    data: number of devices; -1 takes as many as the batch divides over.
     batch_size: the global batch; must be a multiple of the devices.
 
   Raises:
     InputError: if there are not so many devices, or the batch is no multiple.
   """
   devices = jax.devices()
-  count = len(devices) if data == -1 else data
+  count = data
+  if data == -1:
+    count = max(n for n in range(1, len(devices) + 1) if batch_size % n == 0)
   if not 1 <= count <= len(devices):
     raise errors.InputError(
       f"mesh.data: {data} devices asked for, {len(devices)} found; give 1 to "
-      f"{len(devices)}, or -1 for all."
+      f"{len(devices)}, or -1 for as many as divide the batch."
     )
   if batch_size % count:
     raise errors.InputError(
       f"batch_size: {batch_size} does not divide over {count} devices; use a "
-      f"multiple of {count}, or --config.mesh.data=1."
+      f"multiple of {count}, or --config.mesh.data=-1."
     )
   return jax.make_mesh(
     (count,), ("data",), axis_types=(AxisType.Auto,), devices=devices[:count]

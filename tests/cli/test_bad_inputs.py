@@ -222,8 +222,11 @@ def test_workdir_of_another_network(capsys, folder):
 
 def test_a_batch_that_does_not_divide(capsys, folder):
   _fails(
-    capsys, folder, "batch_size", more=["--config.batch_size=3"]
-  )  # over eight devices
+    capsys,
+    folder,
+    "batch_size",
+    more=["--config.batch_size=3", "--config.mesh.data=8"],
+  )
 
 
 def test_evaluate_and_predict_without_a_run(capsys, tmp_path):

@@ -74,4 +74,5 @@ def test_valid_unet_with_separation_weights_and_overlap_tile(
     ]
   )
   assert code == 0, capsys.readouterr().err
-  assert PIL.Image.open(tmp_path / "out" / "0.png").size == (512, 512)
+  with PIL.Image.open(tmp_path / "out" / "0.png") as mask:
+    assert mask.size == (512, 512)

@@ -182,3 +182,11 @@ def test_eight_devices_train_as_one(name):
   chex.assert_trees_all_close(
     results[1][1], results[8][1], rtol=1e-4, atol=1e-6
   )
+
+
+def test_a_mesh_of_as_many_devices_as_divide_the_batch():
+  assert sharding.create_mesh(batch_size=8).size == 8
+  assert sharding.create_mesh(batch_size=6).size == 6
+  assert sharding.create_mesh(batch_size=7).size == 7
+  assert sharding.create_mesh(batch_size=9).size == 3
+  assert sharding.create_mesh(batch_size=1).size == 1
