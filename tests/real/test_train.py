@@ -16,7 +16,7 @@ def _records(workdir):
 
 @pytest.mark.slow
 def test_unet_learns_camvid_at_a_tiny_size(real_data, tmp_path):
-  """In 60 steps it beats what a single class can reach, 0.025."""
+  """In 150 steps it beats what a single class can reach, 0.025, by far."""
   code = main.main(
     [
       "train",
@@ -27,10 +27,10 @@ def test_unet_learns_camvid_at_a_tiny_size(real_data, tmp_path):
       "--config.data.transforms=(('random_crop',{'size':(64,96)}),('flip',{}))",
       "--config.model.options.width=8",
       "--config.model.options.depth=3",
-      "--config.steps=60",
-      "--config.eval_every=60",
-      "--config.checkpoint_every=60",
-      "--config.loss.class_weights=median_frequency",
+      "--config.steps=150",
+      "--config.eval_every=150",
+      "--config.checkpoint_every=150",
+      "--config.loss.class_weights=none",
     ]
   )
   assert code == 0
