@@ -8,7 +8,7 @@ from typing import Any
 import ml_collections
 
 from fcnjax import errors
-from fcnjax.data import datasets, scenes, sources, weight_maps
+from fcnjax.data import datasets, folders, scenes, sources, weight_maps
 
 SPLITS = {"train": "train_split", "eval": "eval_split", "test": "test_split"}
 
@@ -30,7 +30,7 @@ def _folder(data, split, size, resize_label):
   ]
   if missing and data.obtain:
     raise errors.InputError(f"no folder {missing[0]}: {data.obtain}")
-  return sources.folder(
+  return folders.folder(
     data.images,
     data.masks,
     split=split,

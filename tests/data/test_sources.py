@@ -8,7 +8,7 @@ import PIL.Image
 import pytest
 
 from fcnjax import errors
-from fcnjax.data import sources
+from fcnjax.data import folders, sources
 
 _random = np.random.default_rng(0)
 
@@ -32,7 +32,7 @@ def data(tmp_path):
 
 def _open(data, split="train", **words):
   words = {"num_classes": 3, **words}
-  return sources.folder(data / "images", data / "masks", split=split, **words)
+  return folders.folder(data / "images", data / "masks", split=split, **words)
 
 
 def _all(data):
@@ -151,7 +151,7 @@ def test_colour_masks(data):
   for n in range(6):
     mask = np.minimum(_read(data / "masks" / f"{n}.png"), 3)
     _write(data / "rgb", f"{n}.png", colors[mask])
-  source = sources.folder(
+  source = folders.folder(
     data / "images", data / "rgb", split="train", num_classes=3,
     colors=colors.tolist(), ignore=3,
   )  # fmt: skip
@@ -297,6 +297,6 @@ def test_the_index_of_many_files_is_fast(tmp_path):
     (tmp_path / "i" / f"{n}.png").hardlink_to(image)
     (tmp_path / "m" / f"{n}.png").hardlink_to(mask)
   before = time.process_time()
-  sources.folder(tmp_path / "i", tmp_path / "m", split="train", num_classes=2)
+  folders.folder(tmp_path / "i", tmp_path / "m", split="train", num_classes=2)
   # 0.15 ms of processor time a pair measured without type checks.
   assert time.process_time() - before < 5

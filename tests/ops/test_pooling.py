@@ -41,9 +41,6 @@ _unpool_reference = jax.jit(
 _flat_indices = jax.jit(
   pooling.flat_indices, static_argnames=("window", "size", "layout")
 )
-_window_indices = jax.jit(
-  pooling.window_indices, static_argnames=("window", "size", "layout")
-)
 
 
 def _image(shape, dtype="float32", seed=0):
@@ -334,38 +331,6 @@ def test_rows_sharded_over_devices():
   np.testing.assert_array_equal(sharded, round_trip(x))
 
 
-@pytest.mark.parametrize("layout", ["torch", "tensorflow"])
-@pytest.mark.parametrize(("shape", "window", "rounding"), SHAPES)
-def test_flat_indices_there_and_back(shape, window, rounding, layout):
-  x = _image(shape)
-  values, index = _pool(x, window=window, rounding=rounding)
-  settings = {"window": window, "size": shape[1:3], "layout": layout}
-  flat = _flat_indices(index, **settings)
-  np.testing.assert_array_equal(_window_indices(flat, **settings), index)
-  # By its definition, a flat index picks the maximum out of the raveled array.
-  for b in range(shape[0]):
-    image = np.asarray(x[b])
-    if layout == "tensorflow":
-      picked = image.ravel()[flat[b]]
-    else:
-      planes = image.reshape(-1, shape[3])
-      picked = np.take_along_axis(
-        planes, np.asarray(flat[b]).reshape(-1, shape[3]), 0
-      ).reshape(values[b].shape)
-    np.testing.assert_array_equal(picked, values[b])
-
-
-def test_flat_indices_equal_tensorflow():
-  tf = pytest.importorskip("tensorflow")
-  x = _image((2, 8, 6, 3))
-  values, index = _pool(x)
-  expected, flat = tf.nn.max_pool_with_argmax(np.asarray(x), 2, 2, "VALID")
-  np.testing.assert_array_equal(values, expected.numpy())
-  np.testing.assert_array_equal(
-    _flat_indices(index, size=(8, 6), layout="tensorflow"), flat.numpy()
-  )
-
-
 @pytest.mark.parametrize(
   ("settings", "message"),
   [
@@ -411,9 +376,3 @@ def test_unpool_refuses_flat_indices():
   # The import hook, where it is on, refuses them first.
   with pytest.raises((ValueError, jaxtyping.TypeCheckError)):
     pooling.max_unpool(x, jnp.zeros(x.shape, jnp.int32), size=(8, 8))
-
-
-def test_flat_indices_refuse_what_exceeds_int32():
-  index = jnp.zeros((1, 1, 1, 64), jnp.uint8)
-  with pytest.raises(ValueError, match="int32"):
-    pooling.flat_indices(index, size=(2**13, 2**13), layout="tensorflow")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fcnjax.data import checks, datasets, pairs, sources
+from fcnjax.data import checks, datasets, folders, pairs, sources
 
 
 @pytest.mark.parametrize("name", ["camvid", "isbi2012"])
@@ -97,9 +97,9 @@ def test_camvid_as_somebodys_own_folder(real_data):
     "val_images": root / "val",
     "val_masks": root / "valannot",
   }
-  train = sources.folder(root / "train", root / "trainannot", split="train",
+  train = folders.folder(root / "train", root / "trainannot", split="train",
                          **words)  # fmt: skip
-  val = sources.folder(root / "train", root / "trainannot", split="val",
+  val = folders.folder(root / "train", root / "trainannot", split="val",
                        **words)  # fmt: skip
   assert (len(train), len(val)) == (367, 101)
   assert train[0]["image"].shape == (360, 480, 3)
@@ -107,7 +107,7 @@ def test_camvid_as_somebodys_own_folder(real_data):
 
 def test_camvid_without_its_void_is_told_so(real_data):
   root = real_data / "camvid"
-  source = sources.folder(
+  source = folders.folder(
     root / "train", root / "trainannot", split="val", num_classes=11
   )
   report = checks.check(source, limit=20, images=False)
