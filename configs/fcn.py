@@ -127,10 +127,10 @@ def _camvid_small(config):
   _camvid(config)
   defaults.camvid(config, small=True)
   config.model.options = _NARROW
-  config.optimizer.learning_rate = 2e-3
-  config.steps = 600
-  config.batch_size = 8
-  config.eval_every = config.checkpoint_every = 200
+  config.optimizer.learning_rate = 1e-3
+  config.steps = 1200
+  config.batch_size = 4
+  config.eval_every = config.checkpoint_every = 600
 
 
 def _isbi2012(config):

@@ -106,12 +106,11 @@ def _camvid_small(config):
   _small(config)
   defaults.camvid(config, small=True)
   config.model.options.width = 16
-  config.steps = 1500
-  config.batch_size = 4
-  config.eval_every = config.checkpoint_every = 500
-  config.loss.class_weights = "median_frequency"
-  config.loss.class_weight_power = 0.5
-  config.loss.normalization = "weights"
+  config.optimizer.learning_rate = 1e-3
+  config.steps = 2000
+  config.batch_size = 2
+  config.eval_every = config.checkpoint_every = 1000
+  config.statistics_batches = 92
 
 
 def _isbi2012(config):

@@ -10,7 +10,7 @@ import numpy as np
 import optax
 
 from fcnjax import errors, losses, models
-from fcnjax.inference import tiles, whole
+from fcnjax.inference import flips, tiles, whole
 from fcnjax.training import optimizers, schedules, sharding
 from fcnjax.typing import PredictFn
 
@@ -210,11 +210,13 @@ def predictor(
     return jax.device_put(image, sharding.by_example(mesh))
 
   def bound(variables: Any) -> PredictFn:
+    def once(image):
+      return strategy(words, lambda x: network(variables, placed(x)), image)
+
     def predict(image):
+      image = np.asarray(image)
       try:
-        return strategy(
-          words, lambda x: network(variables, placed(x)), np.asarray(image)
-        )
+        return flips.flip_average(once, image) if words.flip else once(image)
       except ValueError as error:
         raise errors.InputError(
           f"evaluation.strategy={words.strategy}: {error}"

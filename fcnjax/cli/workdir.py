@@ -9,7 +9,7 @@ import jax
 import ml_collections
 
 from fcnjax import _version, checkpoints, errors
-from fcnjax.cli import build, config as configs
+from fcnjax.cli import build, config as configs, defaults
 
 # What may change between two starts of one run without a word.
 _FREE = ("log_every", "eval_every", "checkpoint_every", "mesh", "resolved")
@@ -138,7 +138,9 @@ def read(
     )
   values = configs.tuples(_record(path))
   resolved = values.pop("resolved")
-  config = ml_collections.ConfigDict(values)
+  config = defaults.get_config()  # for words younger than the run
+  with config.ignore_type():
+    config.update(values)
   config.lock()
   return config, resolved["classes"], resolved["colors"]
 

@@ -1,1 +1,1 @@
-"""Strategies over any PredictFn: the whole image, overlap-tile, windows."""
+"""Strategies over any PredictFn: whole image, tiles, windows, flips."""

@@ -112,7 +112,7 @@ class Progress:
     if active and sys.stderr.isatty():
       self._bar = tqdm.tqdm(
         initial=start, total=total, unit="step", ncols=79, leave=True,
-        bar_format="{n_fmt}/{total_fmt} |{bar}| {remaining} {postfix}",
+        bar_format="{n_fmt}/{total_fmt} |{bar}| {remaining}{postfix}",
       )  # fmt: skip
 
   def step(self) -> None:

@@ -1,6 +1,7 @@
 """A run from its config to its masks, in one process."""
 
 import json
+import shutil
 
 import numpy as np
 import PIL.Image
@@ -149,6 +150,35 @@ def test_predict_by_sliding_window(run, capsys):
   )
   assert code == 0, capsys.readouterr().err
   assert (root / "slid" / "0.png").is_file()
+
+
+def test_flipped_views_and_a_run_older_than_a_word(run, capsys, tmp_path):
+  root, _ = run
+  shutil.copytree(root / "run", tmp_path / "run")
+  file = tmp_path / "run" / "config.json"
+  record = json.loads(file.read_text())
+  del record["evaluation"]["flip"]
+  file.write_text(json.dumps(record))
+  source = str(root / "images" / "0.png")
+
+  def shares(*more):
+    code = main.main(
+      [
+        "predict",
+        f"--workdir={tmp_path}/run",
+        source,
+        f"--output={tmp_path}/out",
+        "--probabilities",
+        *more,
+      ]
+    )
+    assert code == 0, capsys.readouterr().err
+    with np.load(tmp_path / "out" / "probabilities" / "0.npz") as stored:
+      return stored["probabilities"].astype(np.float32)
+
+  once, both = shares(), shares("--config.evaluation.flip=True")
+  assert np.abs(once - both).max() > 1e-3
+  np.testing.assert_allclose(both.sum(-1), 1, atol=1e-2)
 
 
 def test_another_network_in_the_same_workdir_is_refused(run, capsys):

@@ -30,6 +30,8 @@ def test_unet_learns_camvid_at_a_tiny_size(real_data, tmp_path):
       "--config.steps=150",
       "--config.eval_every=150",
       "--config.checkpoint_every=150",
+      "--config.batch_size=4",
+      "--config.optimizer.learning_rate=0.003",
       "--config.loss.class_weights=none",
     ]
   )
