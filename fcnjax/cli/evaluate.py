@@ -90,8 +90,10 @@ def report(
   temporary.write_text(json.dumps(record, indent=2) + "\n")
   temporary.replace(path / "evaluation.json")
   print(confusion.table(scores, scores["classes"]))
+  outlines = scores["boundary_f1"]
   print(
     f"{split}, {scores['images']} images, checkpoint of step {step}: mean IoU "
-    f"{scores['mean_iou']:.4f}, BF {scores['boundary_f1']:.4f}"
+    f"{scores['mean_iou']:.4f}, BF "
+    + (f"{outlines:.4f}" if np.isfinite(outlines) else "– (outlines ignored)")
   )
   print(page.write(path))

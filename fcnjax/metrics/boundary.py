@@ -11,7 +11,7 @@ figure is the lower one where boundaries are doubled or thick.
 
 from jaxtyping import Bool, Float, Integer
 import numpy as np
-from scipy import spatial
+from scipy import ndimage, spatial
 
 from fcnjax.typing import IGNORE
 
@@ -31,7 +31,8 @@ def bf_score(
   of the true one, recall the share of the true boundary that is within the
   tolerance of the predicted one; the score is their harmonic mean. Where
   neither map has a boundary (a class fills the image), it is 1 if the masks are
-  equal and else 0; where only one has, it is 0.
+  equal and else 0; where only one has, it is 0. A class whose whole outline lies
+  in ignored pixels is not scored: nobody knows where it runs.
 
   Args:
     label: true classes in [0, k); `ignore` and all else are left out, with the
@@ -115,6 +116,8 @@ def _f1(
   distance: float,
 ) -> float:
   edges = [np.argwhere(boundary(m, counted)) for m in (truth, predicted)]
+  if not len(edges[0]) and (_around(truth) & ~counted).any():
+    return np.nan
   if not len(edges[0]) and not len(edges[1]):
     return float(np.array_equal(truth, predicted))
   if not len(edges[0]) or not len(edges[1]):
@@ -125,6 +128,10 @@ def _f1(
   if precision + recall == 0:
     return 0.0
   return 2 * precision * recall / (precision + recall)
+
+
+def _around(mask: np.ndarray) -> np.ndarray:
+  return ndimage.binary_dilation(mask, np.ones((3, 3), bool))
 
 
 def _near(points: np.ndarray, tree: spatial.KDTree, distance: float) -> float:

@@ -104,6 +104,15 @@ def test_ignored_pixels_make_no_boundary():
   )
 
 
+def test_an_outline_that_is_ignored_throughout_is_not_scored():
+  label = square()
+  label[18:42, 18:42][square()[18:42, 18:42] == 0] = 255
+  prediction = square().astype(np.int32)
+  prediction[30, 30] = prediction[2, 2] = 2  # Its boundaries are wrong, but
+  score = boundary.bf_score(label, prediction, num_classes=3)  # to what?
+  np.testing.assert_array_equal(score, [np.nan] * 3)
+
+
 def test_predicted_only_classes_count_where_the_script_is_followed():
   label = np.zeros((40, 40), np.uint8)
   prediction = label.astype(np.int32)
