@@ -31,8 +31,8 @@ def bf_score(
   of the true one, recall the share of the true boundary that is within the
   tolerance of the predicted one; the score is their harmonic mean. Where
   neither map has a boundary (a class fills the image), it is 1 if the masks are
-  equal and else 0; where only one has, it is 0. A class whose whole outline lies
-  in ignored pixels is not scored: nobody knows where it runs.
+  equal and else 0; where only one has, it is 0. A class whose whole outline
+  lies in ignored pixels is not scored: nobody knows where it runs.
 
   Args:
     label: true classes in [0, k); `ignore` and all else are left out, with the
