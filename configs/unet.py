@@ -118,9 +118,10 @@ def _camvid_small(config):
   config.model.options = {"width": 16, "norm": "batch", "dropout": 0.0}
   config.model.options.bn_momentum = 0.99  # batches of 2
   config.optimizer.learning_rate = 1e-3
-  config.steps = 3000
+  config.steps = 2700
   config.batch_size = 2
-  config.eval_every = config.checkpoint_every = 1500
+  config.eval_every = config.checkpoint_every = 1350
+  config.evaluation.scales = (0.9, 1.0, 1.1)
 
 
 def _folder(config):

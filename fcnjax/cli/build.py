@@ -10,7 +10,7 @@ import numpy as np
 import optax
 
 from fcnjax import errors, losses, models
-from fcnjax.inference import flips, tiles, whole
+from fcnjax.inference import tiles, views, whole
 from fcnjax.training import optimizers, schedules, sharding
 from fcnjax.typing import PredictFn
 
@@ -164,8 +164,11 @@ def check_shapes(
   )
   image = np.zeros(evaluate, np.float32)
   try:
-    logits = strategy(
-      config.evaluation, lambda x: np.zeros(size(*x.shape), np.float32), image
+    logits = _by_views(
+      config.evaluation,
+      strategy,
+      lambda x: np.zeros(size(*x.shape), np.float32),
+      image,
     )
   except ValueError as error:
     raise errors.InputError(
@@ -177,6 +180,18 @@ def check_shapes(
       f"predicts {logits.shape[1:3]} pixels of {evaluate[1:3]}; use "
       "--config.evaluation.strategy=overlap_tile."
     )
+
+
+def _by_views(words, strategy, network, image):
+  """Applies the strategy to every view that `words` ask for."""
+  if not words.flip and tuple(words.scales) == (1.0,):
+    return strategy(words, network, image)
+  return views.average(
+    lambda x: strategy(words, network, x),
+    image,
+    scales=words.scales,
+    flip=words.flip,
+  )
 
 
 def predictor(
@@ -210,13 +225,14 @@ def predictor(
     return jax.device_put(image, sharding.by_example(mesh))
 
   def bound(variables: Any) -> PredictFn:
-    def once(image):
-      return strategy(words, lambda x: network(variables, placed(x)), image)
-
     def predict(image):
-      image = np.asarray(image)
       try:
-        return flips.flip_average(once, image) if words.flip else once(image)
+        return _by_views(
+          words,
+          strategy,
+          lambda x: network(variables, placed(x)),
+          np.asarray(image),
+        )
       except ValueError as error:
         raise errors.InputError(
           f"evaluation.strategy={words.strategy}: {error}"

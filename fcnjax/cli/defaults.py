@@ -110,7 +110,9 @@ def get_config() -> ml_collections.ConfigDict:
         "stride": 16,  # "overlap_tile": tiles start at multiples of this
         "window": (513, 513),  # "sliding_window": pixels
         "overlap": 0.5,  # "sliding_window": share of the window
-        "flip": False,  # average over the image and its mirror image
+        # Averages over views of the image: resized, and each also mirrored.
+        "scales": (1.0,),
+        "flip": False,
         "overlays": 4,  # examples drawn at each evaluation
       },
       "mesh": {"data": -1},  # devices; -1 = as many as divide the batch

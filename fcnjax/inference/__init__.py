@@ -1,1 +1,1 @@
-"""Strategies over any PredictFn: whole image, tiles, windows, flips."""
+"""Strategies over any PredictFn: whole image, tiles, windows, views."""

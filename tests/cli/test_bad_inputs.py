@@ -163,6 +163,8 @@ def test_unknown_model_and_option(capsys, folder):
     ("init_drop=('(',)", "no run in"),
     ("statistics_batches=3", "statistics_batches=0"),
     ("evaluation.overlap=1.5", "overlap"),
+    ("evaluation.scales=()", "scales"),
+    ("evaluation.scales=(1.0, -0.5)", "scales"),
     ("data.label_margin=3", "set it to 0"),
     ("data={}", "a section of words"),
     ("model.options.a.b=1", "no such word"),

@@ -152,12 +152,12 @@ def test_predict_by_sliding_window(run, capsys):
   assert (root / "slid" / "0.png").is_file()
 
 
-def test_flipped_views_and_a_run_older_than_a_word(run, capsys, tmp_path):
+def test_several_views_and_a_run_older_than_a_word(run, capsys, tmp_path):
   root, _ = run
   shutil.copytree(root / "run", tmp_path / "run")
   file = tmp_path / "run" / "config.json"
   record = json.loads(file.read_text())
-  del record["evaluation"]["flip"]
+  del record["evaluation"]["flip"], record["evaluation"]["scales"]
   file.write_text(json.dumps(record))
   source = str(root / "images" / "0.png")
 
@@ -176,7 +176,10 @@ def test_flipped_views_and_a_run_older_than_a_word(run, capsys, tmp_path):
     with np.load(tmp_path / "out" / "probabilities" / "0.npz") as stored:
       return stored["probabilities"].astype(np.float32)
 
-  once, both = shares(), shares("--config.evaluation.flip=True")
+  once = shares()
+  both = shares(
+    "--config.evaluation.flip=True", "--config.evaluation.scales=(1.0,1.5)"
+  )
   assert np.abs(once - both).max() > 1e-3
   np.testing.assert_allclose(both.sum(-1), 1, atol=1e-2)
 
