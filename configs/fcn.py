@@ -15,6 +15,9 @@ Variants:
   voc2011_8s      FCN-8s from FCN-16s, rate 1e-14 (.655):
                   --config.init_from=RUN_16S
   voc2011_atonce  FCN-8s in one stage, rate 1e-10, 300,000 steps (.654).
+  voc2011_cvpr    FCN-32s as in the CVPR paper: batches of 20, momentum .9, mean
+                  loss, rate 1e-4, 175 epochs (.594, from ImageNet weights and
+                  with SBD's images).
   camvid, camvid_small, isbi2012, isbi2012_small
                   FCN-8s at once from noise, with batch norm; _small for a CPU.
   folder          your own images and masks:
@@ -62,6 +65,7 @@ def get_config(variant: str = ""):
       "voc2011_atonce": _voc(
         stride="8s_atonce", learning_rate=1e-10, steps=300_000
       ),
+      "voc2011_cvpr": _voc_cvpr,
       "camvid": _camvid,
       "camvid_small": _camvid_small,
       "isbi2012": _isbi2012,
@@ -112,6 +116,16 @@ def _voc(*, stride, learning_rate, new="", steps=100_000):
     data.std = (1.0,)
 
   return recipe
+
+
+def _voc_cvpr(config):
+  _voc(stride="32s", learning_rate=1e-4, steps=9730)(config)  # 175 epochs
+  config.optimizer.momentum = 0.9
+  config.loss.normalization = "pixels"
+  config.batch_size = 20
+  config.mesh.data = -1
+  config.data.transforms = (("pad_to", {"size": (500, 500)}),)
+  config.eval_every = config.checkpoint_every = 973
 
 
 def _camvid(config):

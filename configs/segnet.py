@@ -34,8 +34,8 @@ def get_config(variant: str = ""):
   config.optimizer.momentum = 0.9
   config.optimizer.weight_decay = 5e-4
   config.loss.normalization = "pixels"
-  # Batch norm's statistics come from one pass after training, as in the
-  # release; 31 batches of 12 see CamVid's 367 images once.
+  # Batch norm's statistics come from a pass over the training set, as in the
+  # release; 31 batches of 12 hold each of CamVid's 367 images.
   config.statistics_batches = 31
   configs.variant(
     variant,

@@ -165,10 +165,13 @@ class Checkpoints:
 
   @property
   def best(self) -> int | None:
-    """The step with the highest mean IoU, the latest of equals, or None."""
+    """The step with the highest mean IoU, the latest of equals.
+
+    Without any mean IoU it is the latest step, and None without any step.
+    """
     scored = [c for c in self._checkpointer.checkpoints if c.metrics]
     if not scored:
-      return None
+      return self.latest
     return max(scored, key=lambda c: (c.metrics["mean_iou"], c.step)).step
 
   def save(

@@ -6,6 +6,7 @@ import difflib
 import importlib.util
 import pathlib
 import re
+import traceback
 from typing import Any
 
 import ml_collections
@@ -35,6 +36,8 @@ def load(argument: str) -> ml_collections.ConfigDict:
     raise errors.InputError(
       f"--config: {path}, line {error.lineno}: {error.msg}."
     ) from error
+  except Exception as error:
+    raise _faulty(path, error) from error
   if not hasattr(module, "get_config"):
     raise errors.InputError(
       f"--config: {path!r} defines no get_config(variant)."
@@ -43,8 +46,25 @@ def load(argument: str) -> ml_collections.ConfigDict:
     config = module.get_config(variant)
   except errors.InputError as error:
     raise errors.InputError(f"--config={argument}: {error}") from error
+  except Exception as error:
+    raise _faulty(path, error) from error
   config.lock()
+  config.model.options.unlock()
   return config
+
+
+def _faulty(path: str, error: Exception) -> errors.InputError:
+  """Says what is wrong with a config file, and in which of its lines."""
+  frames = traceback.extract_tb(error.__traceback__)
+  lines = [f.lineno for f in frames if f.filename == path]
+  where = f", line {lines[-1]}" if lines else ""
+  # ml_collections lists the whole config before it says which word is near.
+  what = str(error).partition(" Other fields present")[0]
+  near = re.search(r'Did you mean "\w+"', str(error))
+  hint = f" {near[0]}?" if near else ""
+  return errors.InputError(
+    f"--config: {path}{where}: {type(error).__name__}: {what}{hint}"
+  )
 
 
 def keys(config: ml_collections.ConfigDict, prefix: str = "") -> list[str]:
@@ -153,6 +173,12 @@ _LEAST = {
   "evaluation.multiple": 1,
   "evaluation.overlays": 0,
 }
+
+
+def _is_number(value: Any) -> bool:
+  return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 # Tuples whose entries have a form, since a comma is easily forgotten.
 _FORMS = {
   "optimizer.groups": (
@@ -174,7 +200,10 @@ _FORMS = {
   ),
   "data.class_names": (lambda e: isinstance(e, str), "('sky', 'road')"),
   "init_drop": (lambda e: isinstance(e, str), "('score',)"),
+  "evaluation.scales": (_is_number, "(0.75, 1.0, 1.25)"),
 }
+# Heights and widths, pixels, and the least they may be.
+_SIZES = {"data.image_size": 0, "evaluation.tile": 1, "evaluation.window": 1}
 
 
 def check(config: ml_collections.ConfigDict) -> None:
@@ -192,6 +221,14 @@ def check(config: ml_collections.ConfigDict) -> None:
     if not all(right(entry) for entry in config[key]):
       raise errors.InputError(
         f"--config.{key}: expected a form like {example}, got {config[key]!r}."
+      )
+  for key, least in _SIZES.items():
+    size = config[key]
+    whole = all(isinstance(side, int) for side in size)
+    if len(size) != 2 or not whole or min(size) < least:
+      raise errors.InputError(
+        f"--config.{key}: expected (height, width) in pixels, as in "
+        f"--config.{key}='(180, 240)', got {size!r}."
       )
 
 

@@ -8,8 +8,8 @@ import ml_collections
 
 
 def get_config() -> ml_collections.ConfigDict:
-  """Returns the words that every config has."""
-  return ml_collections.ConfigDict(
+  """Returns the words that every config has; there can be no others."""
+  config = ml_collections.ConfigDict(
     {
       "steps": 1000,  # updates of the parameters
       "batch_size": 8,  # images an update, over all devices and processes
@@ -21,8 +21,8 @@ def get_config() -> ml_collections.ConfigDict:
       "keep_checkpoints": 2,  # the latest n; the best is kept besides
       "precision": "float32",  # or "bfloat16": what the network computes in
       "ema_decay": 0.0,  # of averaged parameters, which are then evaluated
-      # Batches for batch-norm statistics after the last step; 0 = the running
-      # averages of training.
+      # Batches, from the first on, over which batch norm's statistics are
+      # averaged before each evaluation; 0 = the running averages of training.
       "statistics_batches": 0,
       "init_from": "",  # a workdir whose parameters the run starts from
       # Regular expressions of parameters that init_from may leave fresh (or
@@ -118,6 +118,9 @@ def get_config() -> ml_collections.ConfigDict:
       "mesh": {"data": -1},  # devices; -1 = as many as divide the batch
     }
   )
+  config.lock()
+  config.model.options.unlock()
+  return config
 
 
 # What the data sets need, for config files to call: their words, their

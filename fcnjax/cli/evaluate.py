@@ -36,6 +36,7 @@ def run(
   Raises:
     InputError: if the run, the checkpoint or the data are not there.
   """
+  workdir.require_writable(path)
   source = open_data.source(config, which)
   checks.require(checks.check(source, num_classes=len(classes), images=False))
   variables, step = workdir.restore(path, config, checkpoint)
@@ -79,6 +80,15 @@ def score(
     "colors": [list(color) for color in source.colors],
     "images": len(source),
   }
+
+
+def holds(path: pathlib.Path, *, split: str, step: int | None) -> bool:
+  """Whether evaluation.json is of this split and this checkpoint."""
+  try:
+    record = json.loads((path / "evaluation.json").read_text())
+  except (OSError, ValueError):
+    return False
+  return (record.get("split"), record.get("step")) == (split, step)
 
 
 def report(

@@ -182,7 +182,6 @@ def _run(arguments: argparse.Namespace, overrides: Sequence[str]) -> None:
     std=config.data.std,
     classes=classes,
     colors=colors,
-    strategy=lambda network, image: network(image),
     image_size=size if any(size) else None,
     overlays=not arguments.no_overlays,
     probabilities=arguments.probabilities,

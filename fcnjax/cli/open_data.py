@@ -65,7 +65,12 @@ def _card(data, split, size, resize_label):
 
 
 def _scenes(data, split, size, resize_label):
-  del data, size, resize_label
+  del resize_label
+  if size is not None or data.channels != 3:
+    raise errors.InputError(
+      "data.source=scenes: the embedded images are RGB and have one size; "
+      "leave data.image_size=(0,0) and data.channels=3."
+    )
   return scenes.Scenes(split)
 
 
@@ -118,12 +123,18 @@ def class_weights(
   counted is counted, and cached, when the function is called.
 
   Raises:
-    InputError: if loss.class_weights is no known word and no k numbers.
+    InputError: if loss.class_weights is no known word and no k numbers, or
+      loss.separation is set besides.
   """
   word, count = config.loss.class_weights, len(train.classes)
   power = config.loss.class_weight_power
   if word in ("", "none"):
     return lambda cache: None
+  if config.loss.separation:
+    raise errors.InputError(
+      f"loss.class_weights: {word!r}, but loss.separation balances the classes "
+      "already (w_c of U-Net's eq. 2); set one of them to 'none' or 0."
+    )
   if word == "median_frequency":
     return functools.partial(_median_frequency, train, power)
   if word == "card":

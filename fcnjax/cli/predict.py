@@ -1,6 +1,6 @@
 """Predicts images of any size and mode, one after the other."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 import json
 import os
 import pathlib
@@ -19,13 +19,9 @@ import tqdm
 from fcnjax import errors
 from fcnjax.cli import inputs as input_files
 from fcnjax.data import images, sources as sources_lib
-from fcnjax.inference import whole
 from fcnjax.ops import resizing
 from fcnjax.report import overlays as overlay_pictures
 from fcnjax.typing import PredictFn
-
-# (predict, image [1, h, w, c]) -> logits [1, h, w, k].
-Strategy = Callable[[PredictFn, np.ndarray], Array | np.ndarray]
 
 RECORD = "predictions.json"
 _LINE_EVERY = 10.0  # Seconds between lines where there is no terminal.
@@ -41,7 +37,6 @@ def run(
   std: int | float | Sequence[int | float],
   classes: Sequence[str],
   colors: Sequence[Sequence[int]],
-  strategy: Strategy = whole.whole_image,
   image_size: tuple[int, int] | None = None,
   overlays: bool = True,
   probabilities: bool = False,
@@ -57,7 +52,8 @@ def run(
   overwritten. One image is in memory at a time.
 
   Args:
-    predict: image [b, h, w, c] -> logits [b, h, w, k].
+    predict: image [1, h, w, c] -> logits [1, h, w, k], such as
+      `functools.partial(tiles.overlap_tile, network, tile=(388, 388))`.
     inputs: files, folders (the images directly in them) and globs.
     output: a folder; made if it does not exist.
     channels: of the network's images: 1, 3 or 4.
@@ -66,8 +62,6 @@ def run(
     std: as `mean`; positive.
     classes: k names.
     colors: k triples (r, g, b) in [0, 255].
-    strategy: (predict, image [1, h, w, c]) -> logits [1, h, w, k], such as
-      `functools.partial(tiles.overlap_tile, tile=(388, 388))`.
     image_size: rows and columns that images are resized to for the network;
       logits are resized back. None for the image's own size.
     overlays: whether to write the overlays.
@@ -104,24 +98,20 @@ def run(
     except errors.InputError as error:
       bad.append(str(error))
       continue
-    logits = _logits(predict, strategy, image, mean, std, image_size)
+    logits = _logits(predict, image, mean, std, image_size)
     if logits.shape[-1] != len(classes) or len(classes) > 256:
       raise ValueError(
         f"predict returned {logits.shape[-1]} logits for {len(classes)}"
         " classes; expected one for each, and at most 256 for an indexed PNG."
       )
-    labels = np.asarray(logits.argmax(-1)).astype(np.uint8)
-    images.write_index_png(targets[""], labels, colors)
-    if overlays:
-      picture = overlay_pictures.overlay(image, labels, colors)
-      PIL.Image.fromarray(picture).save(targets["overlays"])
-    if probabilities:
-      shares = jax.nn.softmax(logits, axis=-1).astype(np.float16)
-      np.savez_compressed(
-        targets["probabilities"],
-        probabilities=np.asarray(shares),
-        classes=np.array(classes),
-      )
+    try:
+      _write(targets, image, logits, classes, colors)
+    except OSError as error:
+      raise errors.InputError(
+        f"cannot write the predictions of {source} to {folder}:"
+        f" {error.strerror}; make room or choose another --output, then run"
+        " the command again."
+      ) from error
     written.append(targets[""])
   if bad:
     raise errors.InputError(
@@ -133,7 +123,6 @@ def run(
 
 def _logits(
   predict: PredictFn,
-  strategy: Strategy,
   image: np.ndarray,
   mean: int | float | Sequence[int | float],
   std: int | float | Sequence[int | float],
@@ -144,10 +133,32 @@ def _logits(
   if image_size is not None:
     image = sources_lib.resize_image(image, image_size)
   mean, std = np.asarray(mean, np.float32), np.asarray(std, np.float32)
-  logits = strategy(predict, ((image - mean) / std)[None].astype(np.float32))
+  logits = predict(((image - mean) / std)[None].astype(np.float32))
   if logits.shape[1:3] != size:
     logits = resizing.resize_bilinear(jnp.asarray(logits), size)
   return logits[0]
+
+
+def _write(
+  targets: dict[str, pathlib.Path],
+  image: np.ndarray,
+  logits: Float[Array | np.ndarray, "h w k"],
+  classes: Sequence[str],
+  colors: Sequence[Sequence[int]],
+) -> None:
+  """Writes what one image's logits say, of each kind that has a target."""
+  labels = np.asarray(logits.argmax(-1)).astype(np.uint8)
+  images.write_index_png(targets[""], labels, colors)
+  if "overlays" in targets:
+    picture = overlay_pictures.overlay(image, labels, colors)
+    PIL.Image.fromarray(picture).save(targets["overlays"])
+  if "probabilities" in targets:
+    shares = jax.nn.softmax(logits, axis=-1).astype(np.float16)
+    np.savez_compressed(
+      targets["probabilities"],
+      probabilities=np.asarray(shares),
+      classes=np.array(classes),
+    )
 
 
 def _prepare(
@@ -166,10 +177,7 @@ def _prepare(
         " another --output, so that images and predictions do not mix."
       )
   record = folder / RECORD
-  try:
-    files = dict(json.loads(record.read_text(encoding="utf-8"))["files"])
-  except (OSError, ValueError, KeyError, TypeError):
-    files = {}
+  files = _files(record)
   for target in targets:
     if target.exists() and target.stem + ".png" not in files:
       raise errors.InputError(
@@ -191,6 +199,19 @@ def _prepare(
   except OSError as error:
     raise errors.InputError(
       f"cannot write to {folder}: {error.strerror}; choose another --output."
+    ) from error
+
+
+def _files(record: pathlib.Path) -> dict[str, str]:
+  """Returns {mask: image} of an earlier call's record, if there is one."""
+  if not record.exists():
+    return {}
+  try:
+    return dict(json.loads(record.read_text(encoding="utf-8"))["files"])
+  except (OSError, ValueError, KeyError, TypeError) as error:
+    raise errors.InputError(
+      f"{record} exists and is no record of earlier predictions; choose another"
+      " --output, nothing was overwritten."
     ) from error
 
 

@@ -1,6 +1,8 @@
 """fcnjax train: one run from its config to its report, top to bottom."""
 
+import contextlib
 import functools
+import itertools
 import pathlib
 from typing import Any
 
@@ -43,6 +45,21 @@ def run(config: ml_collections.ConfigDict, path: pathlib.Path) -> None:
     InputError: if config, data or workdir are wrong: before config.json is
       written or a step is made, as far as can be known then.
     NonFiniteError, Terminated: see fcnjax/training/loop.py.
+  """
+  with contextlib.ExitStack() as resources:
+    done = _run(config, path, resources)
+  if done is not None:
+    evaluate_command.report(path, **done)
+
+
+def _run(
+  config: ml_collections.ConfigDict,
+  path: pathlib.Path,
+  resources: contextlib.ExitStack,
+) -> dict[str, Any] | None:
+  """Returns what is to be reported, unless the run was finished before.
+
+  What it opens is closed by `resources`, the last first.
   """
   # 1. The data, and whether its masks can be trained on.
   train = open_data.source(config, "train")
@@ -107,17 +124,19 @@ def run(config: ml_collections.ConfigDict, path: pathlib.Path) -> None:
   record, changes = workdir.check(
     path, config, classes=classes, colors=train.colors
   )
+  resources.enter_context(workdir.locked(path))
   saved = checkpoints.Checkpoints(
     path / "checkpoints", keep=config.keep_checkpoints
   )
+  resources.callback(saved.close)
   finished = saved.latest is not None and saved.latest >= config.steps
-  if finished and (path / "evaluation.json").is_file():
+  split = config.data.eval_split if test is None else config.data.test_split
+  if finished and evaluate_command.holds(path, split=split, step=saved.best):
     print(
       f"{path} is finished: step {saved.latest} of {config.steps}. Raise "
       "--config.steps to train on; nothing was changed."
     )
-    saved.close()
-    return
+    return None
   if saved.latest is not None:
     state = saved.restore(saved.latest, abstract)
     print(f"resuming {path} at step {saved.latest} of {config.steps}")
@@ -129,11 +148,11 @@ def run(config: ml_collections.ConfigDict, path: pathlib.Path) -> None:
 
   # 4. The batches from there on.
   train = open_data.with_pixel_weights(config, train, path / "cache")
-  batches = pipeline.training_batches(
+  training_batches = functools.partial(
+    pipeline.training_batches,
     train,
     batch_size=config.batch_size,
     seed=config.seed,
-    start_step=first,
     transforms=config.data.transforms,
     mean=config.data.mean,
     std=config.data.std,
@@ -141,6 +160,9 @@ def run(config: ml_collections.ConfigDict, path: pathlib.Path) -> None:
     process_count=jax.process_count(),
     workers=config.data.workers,
     label_margin=config.data.label_margin,
+  )
+  batches = resources.enter_context(
+    contextlib.closing(training_batches(start_step=first))
   )
 
   # 5. Functions of the state: a step, an evaluation, a checkpoint.
@@ -191,16 +213,20 @@ def run(config: ml_collections.ConfigDict, path: pathlib.Path) -> None:
       score = None  # Nothing but ignored pixels: no candidate for the best.
     saved.save(step, state, mean_iou=score)
 
-  def finish(state: states.TrainState) -> states.TrainState:
-    """Averages the batch-norm statistics of the parameters that are kept."""
-    model = build.model(config, num_classes=len(classes), bn_momentum=0.0)
-    more = (
-      sharding.to_devices(next(batches), mesh)
-      for _ in range(config.statistics_batches)
-    )
-    stats = statistics.batch_norm_statistics(
-      model.apply, state.variables(averaged=True), more, seed=config.seed
-    )
+  recording = build.model(config, num_classes=len(classes), bn_momentum=0.0)
+
+  def with_statistics(state: states.TrainState) -> states.TrainState:
+    """Averages batch norm's statistics, of the parameters to be evaluated."""
+    with contextlib.closing(training_batches(start_step=0)) as first_epoch:
+      stats = statistics.batch_norm_statistics(
+        recording.apply,
+        state.variables(averaged=True),
+        (
+          sharding.to_devices(batch, mesh)
+          for batch in itertools.islice(first_epoch, config.statistics_batches)
+        ),
+        seed=config.seed,
+      )
     return state.replace(
       collections={**state.collections, "batch_stats": stats}
     )
@@ -211,44 +237,39 @@ def run(config: ml_collections.ConfigDict, path: pathlib.Path) -> None:
   workdir.write(path, record)
   main = jax.process_index() == 0
   writer = writers.Writer(path, resume=first, active=main)
+  resources.callback(writer.close)
   progress = writers.Progress(start=first, total=config.steps, active=main)
-  try:
-    loop.fit(
-      state,
-      train_step,
-      batches,
-      mesh=mesh,
-      steps=config.steps,
-      batch_size=config.batch_size,
-      log_every=config.log_every,
-      eval_every=config.eval_every,
-      checkpoint_every=config.checkpoint_every,
-      writer=writer,
-      progress=progress,
-      evaluate=evaluate,
-      save=save,
-      names=lambda t: pipeline.batch_names(
-        train, step=t, batch_size=config.batch_size, seed=config.seed
-      ),
-      finish=finish if config.statistics_batches else None,
-    )
-    saved.wait()
+  resources.callback(progress.close)
+  loop.fit(
+    state,
+    train_step,
+    batches,
+    mesh=mesh,
+    steps=config.steps,
+    batch_size=config.batch_size,
+    log_every=config.log_every,
+    eval_every=config.eval_every,
+    checkpoint_every=config.checkpoint_every,
+    writer=writer,
+    progress=progress,
+    evaluate=evaluate,
+    save=save,
+    names=lambda t: pipeline.batch_names(
+      train, step=t, batch_size=config.batch_size, seed=config.seed
+    ),
+    prepare=with_statistics if config.statistics_batches else None,
+  )
+  saved.wait()
 
-    # 7. The best checkpoint, on the test split or else on the validation one.
-    best = saved.best or saved.latest
-    state = saved.restore(best, abstract)
-    scores = evaluate_command.score(
-      config,
-      predictor(state.variables(averaged=True)),
-      val if test is None else test,
-    )
-  finally:
-    batches.close()
-    progress.close()
-    writer.close()
-    saved.close()
-  split = config.data.eval_split if test is None else config.data.test_split
-  evaluate_command.report(path, scores, split=split, step=best)
+  # 7. The best checkpoint, on the test split or else on the validation one.
+  best = saved.best
+  state = saved.restore(best, abstract)
+  scores = evaluate_command.score(
+    config,
+    predictor(state.variables(averaged=True)),
+    val if test is None else test,
+  )
+  return {"scores": scores, "split": split, "step": best}
 
 
 def _check_masks(name: str, source: Any, num_classes: int) -> None:
@@ -291,7 +312,7 @@ def _shapes(model: Any, shape: tuple[int, ...]) -> Any:
       jax.random.key(0),
       jax.ShapeDtypeStruct(shape, np.float32),
     )
-  except ValueError as error:
+  except (TypeError, ValueError) as error:
     raise errors.InputError(f"model: {error}") from error
 
 

@@ -1,5 +1,8 @@
 """The folder of a run: what lies in it, and whether it may be used."""
 
+from collections.abc import Iterator
+import contextlib
+import fcntl
 import json
 import os
 import pathlib
@@ -34,16 +37,7 @@ def check(
     InputError: if the folder cannot be written, is another run's, or holds
       files of something else.
   """
-  try:
-    path.mkdir(parents=True, exist_ok=True)
-    probe = path / f".probe-{os.getpid()}"
-    probe.touch()
-    probe.unlink()
-  except OSError as error:
-    raise errors.InputError(
-      f"--workdir: {path} cannot be written ({error.strerror}); give a folder "
-      "that you own."
-    ) from error
+  require_writable(path)
   new = json.loads(config.to_json())
   new["resolved"] = {
     "classes": list(classes),
@@ -68,6 +62,50 @@ def check(
       f"here {_describe(new)}); give another --workdir."
     )
   return new, _changes(old, new)
+
+
+def require_writable(path: pathlib.Path) -> None:
+  """Makes the folder if it is missing.
+
+  Raises:
+    InputError: if it cannot be made or written to.
+  """
+  try:
+    path.mkdir(parents=True, exist_ok=True)
+    probe = path / f".probe-{os.getpid()}"
+    probe.touch()
+    probe.unlink()
+  except OSError as error:
+    raise errors.InputError(
+      f"--workdir: {path} cannot be written ({error.strerror}); give a folder "
+      "that you own."
+    ) from error
+
+
+@contextlib.contextmanager
+def locked(path: pathlib.Path) -> Iterator[None]:
+  """Keeps a second training out of the folder while this one runs.
+
+  The lock ends with the process, however that ends. Where the file system
+  knows no locks, there is none.
+
+  Raises:
+    InputError: if another process trains in the folder.
+  """
+  descriptor = os.open(path, os.O_RDONLY)
+  try:
+    try:
+      fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+      raise errors.InputError(
+        f"--workdir: another process is training in {path}; wait for it, stop "
+        "it, or give another --workdir."
+      ) from error
+    except OSError:
+      pass
+    yield
+  finally:
+    os.close(descriptor)
 
 
 def write(path: pathlib.Path, record: dict[str, Any]) -> None:
@@ -139,7 +177,7 @@ def read(
   values = configs.tuples(_record(path))
   resolved = values.pop("resolved")
   config = defaults.get_config()  # for words younger than the run
-  with config.ignore_type():
+  with config.ignore_type(), config.unlocked():
     config.update(values)
   config.lock()
   return config, resolved["classes"], resolved["colors"]
@@ -160,7 +198,7 @@ def restore(
   """
   saved = checkpoints.Checkpoints(path / "checkpoints", writing=False)
   try:
-    names = {"best": saved.best or saved.latest, "latest": saved.latest}
+    names = {"best": saved.best, "latest": saved.latest}
     names |= {str(step): step for step in saved.steps}
     step = names.get(which)
     if step is None:

@@ -161,9 +161,7 @@ def _look(source, index: int, *, images: bool) -> _Mask:
   """Reads one mask, and its image to see whether it can be read."""
   error, values, counts = None, np.zeros(0, np.int64), np.zeros(0, np.int64)
   try:
-    pixels = np.bincount(source.raw_label(index).ravel())
-    values = pixels.nonzero()[0]
-    counts = pixels[values]
+    values, counts = _counted(source.raw_label(index))
     if images:
       source.image(index)
   except errors.InputError as caught:
@@ -171,9 +169,18 @@ def _look(source, index: int, *, images: bool) -> _Mask:
   return _Mask(source.label_file(index), values, counts, error)
 
 
+def _counted(raw):
+  """Returns the values and how often each occurs."""
+  if raw.dtype not in (np.uint8, np.uint16):
+    return np.unique(raw, return_counts=True)
+  pixels = np.bincount(raw.ravel())  # Faster, for what lies in files.
+  values = pixels.nonzero()[0]
+  return values, pixels[values]
+
+
 def _labels(mask: _Mask, table: labels_lib.LabelTable):
   """Returns the pixels of each label, [256]; wrong values are left out."""
-  targets = table.targets[mask.values]
+  targets = table.look_up(mask.values)
   pixels = np.zeros(256, np.int64)
   np.add.at(pixels, targets[targets >= 0], mask.counts[targets >= 0])
   return pixels
@@ -182,10 +189,11 @@ def _labels(mask: _Mask, table: labels_lib.LabelTable):
 def _raw_counts(masks, table) -> dict[int, RawCount]:
   counts: dict[int, RawCount] = {}
   for mask in masks:
-    for value, pixels in zip(
-      mask.values.tolist(), mask.counts.tolist(), strict=True
+    labels = table.look_up(mask.values)
+    for value, pixels, label in zip(
+      mask.values.tolist(), mask.counts.tolist(), labels.tolist(), strict=True
     ):
-      before = counts.get(value, RawCount(0, 0, int(table.targets[value])))
+      before = counts.get(value, RawCount(0, 0, label))
       counts[value] = before._replace(
         pixels=before.pixels + pixels, files=before.files + 1
       )

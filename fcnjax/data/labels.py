@@ -143,6 +143,15 @@ class LabelTable:
       targets[raw] = label
     return cls(num_classes=num_classes, targets=targets)
 
+  def look_up(
+    self, raw: Integer[np.ndarray, "*n"]
+  ) -> Integer[np.ndarray, "*n"]:
+    """Returns the labels of raw values; -1 for those that may not occur."""
+    if raw.dtype in (np.uint8, np.uint16):  # Position = value, always.
+      return self.targets[raw]
+    inside = (raw >= 0) & (raw < len(self.targets))
+    return np.where(inside, self.targets[np.where(inside, raw, 0)], -1)
+
   def describe(self) -> str:
     """Returns one line of at most 80 columns: what raw values become.
 
@@ -185,10 +194,10 @@ class LabelTable:
     Raises:
       InputError: if a value may not occur.
     """
-    labels = self.targets[raw]
+    labels = self.look_up(raw)
     if (labels < 0).any():
       values = np.unique(raw).tolist()
-      wrong = [value for value in values if self.targets[value] < 0]
+      wrong = np.unique(raw[labels < 0]).tolist()
       cause = likely_cause(values, num_classes=self.num_classes, files=(name,))
       raise errors.InputError(
         f"mask {name} holds {listed(wrong, 'value')}, num_classes"

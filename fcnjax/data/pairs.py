@@ -49,13 +49,13 @@ def find(
   if lonely_images or lonely_masks:
     parts = []
     if lonely_images:
-      named = labels.listed(lonely_images, "stem", most=3)
+      named = labels.listed(lonely_images, "stem", most=10)
       parts.append(
         f"{len(lonely_images)} of {len(found) - len(lonely_masks)} images in"
         f" {images} have no mask in {masks} ({named})"
       )
     if lonely_masks:
-      named = labels.listed(lonely_masks, "stem", most=3)
+      named = labels.listed(lonely_masks, "stem", most=10)
       parts.append(
         f"{len(lonely_masks)} of {len(found) - len(lonely_images)} masks in"
         f" {masks} have no image in {images} ({named})"
@@ -108,13 +108,24 @@ def read_list(path: Path, *, known: Mapping[str, Match]) -> dict[str, Pair]:
   """
   path = pathlib.Path(path)
   lines = read_lines(path)
-  by_name = {image.name: stem for stem, (image, _) in known.items() if image}
+  by_name: dict[str, list[str]] = {}
+  for stem, (image, _) in known.items():
+    # Its name, or the end of its path: folders within the folder may be given.
+    below = len(pathlib.PurePath(stem).parts)
+    for count in {1, below} if image else ():
+      name = "/".join(image.parts[-count:])
+      by_name.setdefault(name, []).append(stem)
   pairs = {}
   for line in lines:
     words = line.split("\t") if "\t" in line else line.split()
-    stem = line if line in known else by_name.get(line)
-    if stem is not None:
-      pairs[stem] = known[stem]
+    stems = [line] if line in known else by_name.get(line, [])
+    if len(stems) > 1:
+      raise errors.InputError(
+        f"{path} has the line {line!r}, which is"
+        f" {labels.listed(stems, 'stem', most=3)}; give one of these."
+      )
+    if stems:
+      pairs[stems[0]] = known[stems[0]]
     elif len(words) == 2:
       image, mask = (path.parent / word for word in words)
       for file in (image, mask):

@@ -172,7 +172,7 @@ def _augmented(
     own = tf.random.experimental.stateless_fold_in(seed, number)
     try:
       example = operation(example, own, **parameters)
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
       words = str(error).splitlines()[0]
       raise errors.InputError(f"data.transforms, {name}: {words}") from error
   return example
@@ -300,6 +300,13 @@ def operations(
     for key, parameter in known.items():
       if parameter.default is parameter.empty and key not in parameters:
         raise errors.InputError(f"data.transforms, {name}: {key} is missing.")
+    size = parameters.get("size", (1, 1))
+    pair = isinstance(size, tuple | list) and len(size) == 2
+    if not pair or not all(isinstance(side, int) and side > 0 for side in size):
+      raise errors.InputError(
+        f"data.transforms, {name}: size must be (height, width) in pixels, got "
+        f"{size!r}."
+      )
     chosen = {"fill": mean} if "fill" in known else {}
     for key, value in parameters.items():
       whole = isinstance(known[key].default, float) and isinstance(value, int)

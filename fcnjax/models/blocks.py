@@ -93,7 +93,8 @@ def norm(
   Args:
     kind: "none"; "batch", with running statistics in the collection
       `batch_stats`; "frozen", batch norm that always uses them; or "group",
-      over 32 groups or as many as leave two channels in each.
+      over 32 groups, or the largest power of two of them below that which
+      divides the channels into groups of two at least.
     train: whether "batch" uses and records the batch's own statistics.
     momentum: share of the old running statistics kept at each step, in [0, 1];
       0.9 here is what torch calls 0.1. With 0 they are the last batch's.

@@ -14,11 +14,9 @@ Differs: the CVPR paper learns the intermediate upsamplings from a bilinear
   normalisation, and no padding by 100 (`first_padding=1`, see `OFFSETS`).
 """
 
-from collections.abc import Mapping
 import functools
-from typing import Any
 
-from flax import linen as nn, traverse_util
+from flax import linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -61,6 +59,16 @@ def fcn_vgg16(
   bn_momentum: float = 0.9,
 ) -> segmenter.Segmenter:
   """Returns FCN-32s, 16s or 8s.
+
+  A finer net that takes the parameters of a coarser one (`init_from`) begins
+  with its predictions: score layers are zero at first, so that its scores are
+  the coarse net's, upsampled in two or three bilinear steps instead of one.
+  Those are equal where the scores are linear. Elsewhere the steps round off
+  the corners that the single upsampling has at the cells: 16s differs from 32s
+  within a quarter of a cell from a cell's centre, 8s within three eighths,
+  along either axis by at most an eighth of the scores' second difference
+  there. With `first_padding=1` the borders differ, too: the scores are cropped
+  before the last step.
 
   Args:
     num_classes: number of classes.
@@ -105,43 +113,6 @@ def fcn_vgg16(
     dtype=dtype,
     bn_momentum=bn_momentum,
   )
-
-
-def init_finer(
-  coarse: Mapping[str, Any], finer: Mapping[str, Any]
-) -> dict[str, Any]:
-  """Returns the variables of a finer net that start from a coarser one's.
-
-  What both have is taken from the coarse net. What only the finer has stays as
-  it is: score layers are zero at first, upsamplings bilinear. So the finer
-  net's scores are the coarse net's, upsampled in two or three bilinear steps
-  instead of one. Those are equal where the scores are linear. Elsewhere the
-  steps round off the corners that the single upsampling has at the cells: 16s
-  differs from 32s within a quarter of a cell from a cell's centre, 8s within
-  three eighths, along either axis by at most an eighth of the scores' second
-  difference there. With `first_padding=1` the borders differ, too: the scores
-  are cropped before the last step.
-
-  Args:
-    coarse: variables of FCN-32s (or 16s).
-    finer: freshly initialised variables of FCN-16s (or 8s).
-
-  Raises:
-    ValueError: if a parameter of the coarse net is missing in the finer or has
-      another shape there; a learned upsampling of the coarse net may miss.
-  """
-  old = traverse_util.flatten_dict(dict(coarse), sep="/")
-  new = traverse_util.flatten_dict(dict(finer), sep="/")
-  for path, value in old.items():
-    shape = new[path].shape if path in new else None
-    dropped = shape is None and path.startswith("params/head/upscore")
-    if shape != value.shape and not dropped:
-      raise ValueError(
-        f"The coarse net's {path} has shape {value.shape}, the finer net's "
-        f"{shape}; create both with the same options."
-      )
-  merged = {path: old.get(path, value) for path, value in new.items()}
-  return traverse_util.unflatten_dict(merged, sep="/")
 
 
 class Upscore(nn.Module):

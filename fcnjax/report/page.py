@@ -251,7 +251,10 @@ def _overlays(folder: pathlib.Path) -> str:
     )
   if not items:
     return ""
-  note = '<p class="quiet">Image, truth and prediction, left to right.</p>'
+  note = (
+    '<p class="quiet">Image, truth and prediction, left to right, as of the'
+    " last evaluation during training.</p>"
+  )
   return f"<h2>Predictions</h2>{note}{''.join(items)}"
 
 

@@ -1,6 +1,7 @@
 """One confusion matrix over a data set, at the labels' own resolution."""
 
 from collections.abc import Callable, Iterable, Iterator
+import functools
 import itertools
 from typing import Any
 
@@ -71,19 +72,12 @@ def evaluate(
     batch_size: how many examples of equal size go through at once.
     visit: called with (label, prediction), both [h', w'], of each example.
   """
-
-  @jax.jit
-  def count(logits, label):
-    prediction = predicted(logits, label.shape[1:3])
-    matrix = confusion.confusion_matrix(
-      label, prediction, num_classes=num_classes
-    )
-    return matrix, prediction
-
   total = np.zeros((num_classes, num_classes), np.int64)
   pending: Any = None
   for images, labels, valid in batches(examples, batch_size=batch_size):
-    matrix, prediction = count(predict(images), labels.astype(np.int32))
+    matrix, prediction = _count(
+      predict(images), labels.astype(np.int32), num_classes=num_classes
+    )
     # One batch late: the device works while the host waits for the one before.
     if pending is not None:
       total += np.asarray(pending, np.int64)
@@ -94,3 +88,12 @@ def evaluate(
   if pending is not None:
     total += np.asarray(pending, np.int64)
   return total
+
+
+@functools.partial(jax.jit, static_argnames="num_classes")
+def _count(logits, label, *, num_classes):
+  prediction = predicted(logits, label.shape[1:3])
+  matrix = confusion.confusion_matrix(
+    label, prediction, num_classes=num_classes
+  )
+  return matrix, prediction

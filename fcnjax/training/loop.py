@@ -62,7 +62,7 @@ def fit(
   evaluate: Callable[[TrainState, int], dict[str, Any]],
   save: Callable[..., None],
   names: Callable[[int], list[str]],
-  finish: Callable[[TrainState], TrainState] | None = None,
+  prepare: Callable[[TrainState], TrainState] | None = None,
 ) -> TrainState:
   """Returns the state after step `steps`.
 
@@ -85,8 +85,8 @@ def fit(
     evaluate: (state, step) -> the figures of the split "val".
     save: (step, state, figures or None): begins to save a checkpoint.
     names: step -> the files of that step's batch, for messages.
-    finish: what is done to the state after the last step, before it is
-      evaluated and saved (batch-norm statistics).
+    prepare: what is done to a state before it is evaluated, saved and trained
+      on (batch-norm statistics).
 
   Raises:
     NonFiniteError: names the step and the files of its batch. No checkpoint
@@ -136,13 +136,12 @@ def fit(
 
       last = step == steps
       due = last or step % eval_every == 0
-      if last and finish is not None:
-        fetch()
-        state = finish(state)
       figures = None
       if due:
         fetch()
         paused = time.perf_counter()
+        if prepare is not None:
+          state = prepare(state)
         figures = evaluate(state, step)
         began += time.perf_counter() - paused
       if due or step % checkpoint_every == 0 or signals.received:

@@ -86,7 +86,7 @@ def _add_decay(weight_decay: float, decay: Any) -> optax.GradientTransformation:
 
 
 def _scale(tree: Any) -> optax.GradientTransformation:
-  """Multiplies every update by its factor; a factor of 0 also stops NaN."""
+  """Multiplies every update by its factor; 0 also keeps out NaN."""
 
   def update(updates, state, params=None):
     del params

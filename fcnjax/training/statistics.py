@@ -1,4 +1,4 @@
-"""Batch-norm statistics averaged over training batches, after training.
+"""Batch-norm statistics averaged over training batches.
 
 SegNet's batch norm has no running average: its release averages the mean and
 variance of each batch over the training set once the weights are final
@@ -7,6 +7,7 @@ statistics of many different weights; this pass does not.
 """
 
 from collections.abc import Callable, Iterable
+import functools
 from typing import Any
 
 import jax
@@ -36,23 +37,26 @@ def batch_norm_statistics(
     ValueError: if there is no batch.
   """
 
-  @jax.jit
-  def statistics(image, index):
-    key = jax.random.fold_in(jax.random.key(seed), index)
-    _, changed = apply(
-      variables,
-      image,
-      train=True,
-      mutable=["batch_stats"],
-      rngs={"dropout": key},
-    )
-    return changed["batch_stats"]
-
+  key = jax.random.key(seed)
   total, count = None, 0
   for batch in batches:
-    new = statistics(batch["image"], jnp.int32(count))
+    new = _of_one_batch(
+      variables, batch["image"], jax.random.fold_in(key, count), apply=apply
+    )
     total = new if total is None else jax.tree.map(jnp.add, total, new)
     count += 1
   if not count:
     raise ValueError("batch_norm_statistics needs at least one batch, got 0.")
   return jax.tree.map(lambda x: x / count, total)
+
+
+@functools.partial(jax.jit, static_argnames="apply")
+def _of_one_batch(variables, image, key, *, apply):
+  _, changed = apply(
+    variables,
+    image,
+    train=True,
+    mutable=["batch_stats"],
+    rngs={"dropout": key},
+  )
+  return changed["batch_stats"]

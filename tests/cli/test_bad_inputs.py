@@ -8,7 +8,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from fcnjax.cli import main
+from fcnjax.cli import main, workdir as workdirs
 
 CONFIG = "configs/unet.py:folder"
 
@@ -165,7 +165,16 @@ def test_unknown_model_and_option(capsys, folder):
     ("evaluation.overlap=1.5", "overlap"),
     ("evaluation.scales=()", "scales"),
     ("evaluation.scales=(1.0, -0.5)", "scales"),
+    ("evaluation.scales=('a',)", "(0.75, 1.0, 1.25)"),
     ("data.label_margin=3", "set it to 0"),
+    ("data.image_size=256", "(height, width)"),
+    ("evaluation.tile=388", "(height, width)"),
+    ("evaluation.window=(256,0)", "(height, width)"),
+    ("data.transforms=(('random_crop',{'size':256}),)", "(height, width)"),
+    ("data.transforms=(('jitter',{'pixels':'x'}),)", "jitter"),
+    ("model.options.depth=deep", "model: "),
+    ("model.options.width=2.5", "expected int"),
+    ("loss.class_weights=1,2", "set one of them"),
     ("data={}", "a section of words"),
     ("model.options.a.b=1", "no such word"),
   ],
@@ -173,12 +182,14 @@ def test_unknown_model_and_option(capsys, folder):
 def test_words_that_are_unknown_or_do_not_fit(capsys, folder, word, message):
   more = {
     "init_drop": ["--config.init_from=nowhere"],
+    "loss.class_weights=1,2": ["--config.loss.separation=10.0"],
     "statistics_batches": ["--config.model.options.norm=none"],
     "evaluation.overlap": [
       "--config.evaluation.strategy=sliding_window",
       "--config.evaluation.window=(32,32)",
     ],
-  }.get(word.partition("=")[0], [])
+  }
+  more = more.get(word) or more.get(word.partition("=")[0], [])
   _fails(capsys, folder, message, more=[*more, f"--config.{word}"])
 
 
@@ -209,6 +220,55 @@ def test_workdir_with_a_foreign_config(capsys, folder):
   run.mkdir()
   (run / "config.json").write_text('{"name": "something else"}')
   _fails(capsys, folder, "is not a run's", workdir=run)
+
+
+def test_a_workdir_that_another_process_trains_in(capsys, folder):
+  run = folder / "run"
+  run.mkdir()
+  with workdirs.locked(run):
+    _fails(capsys, folder, "another process is training", workdir=run)
+  assert not (run / "config.json").exists()
+
+
+def test_evaluating_a_run_that_cannot_be_written(capsys, folder, monkeypatch):
+  run = folder / "run"
+  run.mkdir()
+  record = {
+    "model": {"name": "unet_same", "options": {}},
+    "resolved": {"classes": ["a", "b"], "colors": [[0, 0, 0], [1, 1, 1]]},
+  }
+  (run / "config.json").write_text(json.dumps(record))
+
+  def denied(*args, **kwargs):
+    raise PermissionError(13, "Permission denied")
+
+  monkeypatch.setattr(pathlib.Path, "touch", denied)
+  assert main.main(["evaluate", f"--workdir={run}"]) == 2
+  assert "cannot be written" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+  ("text", "message"),
+  [
+    ("config.eval_evry = 100", "line 4: AttributeError"),
+    ("config.eval_evry = 100", 'Did you mean "eval_every"'),
+    ("config.data.workers = many", "line 4: NameError"),
+    ("config.steps = 'ten'", "line 4: TypeError"),
+    ("import nothing_of_this_name", "line 4: ModuleNotFoundError"),
+  ],
+)
+def test_a_config_file_that_is_wrong(capsys, tmp_path, text, message):
+  """Copied and changed, as configs/README.md proposes."""
+  path = tmp_path / "mine.py"
+  path.write_text(
+    "from fcnjax.cli import defaults\ndef get_config(variant):\n"
+    f"  config = defaults.get_config()\n  {text}\n  return config\n"
+  )
+  assert main.main(["check-data", f"--config={path}"]) == 2
+  error = capsys.readouterr().err
+  assert message in error
+  assert len(error.splitlines()) == 1
+  assert len(error) < 400
 
 
 def test_workdir_of_another_network(capsys, folder):

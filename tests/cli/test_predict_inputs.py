@@ -22,7 +22,7 @@ def network(image):
   return np.concatenate([-4 * mean, 4 * mean], axis=-1).astype(np.float32)
 
 
-def run(inputs, output, **words):
+def run(inputs, output, net=network, **words):
   defaults = {
     "channels": 3,
     "mean": 127.5,
@@ -31,7 +31,7 @@ def run(inputs, output, **words):
     "colors": COLORS,
     "progress": False,
   }
-  return predict.run(network, inputs, output, **(defaults | words))
+  return predict.run(net, inputs, output, **(defaults | words))
 
 
 def halves(height=6, width=9):
@@ -230,21 +230,19 @@ def test_logits_of_a_resized_image_come_back_to_its_size(tmp_path):
   path = save(tmp_path / "x.png", halves(20, 40))
   sizes = []
 
-  def strategy(net, image):
+  def net(image):
     sizes.append(image.shape)
-    return net(image)
+    return network(image)
 
-  (written,) = run(
-    [path], tmp_path / "out", image_size=(10, 20), strategy=strategy
-  )
+  (written,) = run([path], tmp_path / "out", net, image_size=(10, 20))
   assert sizes == [(1, 10, 20, 3)]
   np.testing.assert_array_equal(read(written)[0], halves(20, 40) > 100)
 
 
 def test_any_strategy_composes(tmp_path):
   path = save(tmp_path / "x.png", halves(20, 31))
-  strategy = functools.partial(tiles.sliding_window, window=(8, 8), batch=3)
-  (written,) = run([path], tmp_path / "out", strategy=strategy)
+  net = functools.partial(tiles.sliding_window, network, window=(8, 8), batch=3)
+  (written,) = run([path], tmp_path / "out", net)
   np.testing.assert_array_equal(read(written)[0], halves(20, 31) > 100)
 
 
@@ -252,19 +250,43 @@ def test_mean_and_std_are_per_channel(tmp_path):
   path = save(tmp_path / "x.png", np.full((2, 2, 3), (10, 20, 30), np.uint8))
   seen = []
 
-  def strategy(net, image):
+  def net(image):
     seen.append(image)
-    return net(image)
+    return network(image)
 
   run(
     [path],
     tmp_path / "out",
+    net,
     mean=(0.0, 10.0, 20.0),
     std=(1.0, 2.0, 5.0),
-    strategy=strategy,
   )
   assert seen[0].dtype == np.float32
   assert seen[0][0, 0, 0].tolist() == [10, 5, 2]
+
+
+def test_a_foreign_record_is_not_overwritten(tmp_path):
+  """COCO's results have this name, too."""
+  path = save(tmp_path / "in" / "x.png")
+  for text in ('[{"image_id": 1}]', '{"files": 3}', "notes"):
+    record = tmp_path / "out" / "predictions.json"
+    record.parent.mkdir(exist_ok=True)
+    record.write_text(text)
+    with pytest.raises(errors.InputError, match="no record of earlier"):
+      run([path], record.parent)
+    assert record.read_text() == text
+    assert list(record.parent.iterdir()) == [record]
+
+
+def test_a_full_disk_is_one_line_that_names_the_image(tmp_path, monkeypatch):
+  path = save(tmp_path / "in" / "x.png")
+
+  def full(*args, **kwargs):
+    raise OSError(28, "No space left on device")
+
+  monkeypatch.setattr(predict.np, "savez_compressed", full)
+  with pytest.raises(errors.InputError, match=r"x\.png .*No space left"):
+    run([path], tmp_path / "out", probabilities=True)
 
 
 def test_channels_that_no_file_has_are_refused(tmp_path):

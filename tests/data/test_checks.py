@@ -185,3 +185,17 @@ def test_text_fits_80_columns():
 def test_text_says_when_all_is_well(tmp_path):
   text = checks.text(checks.check(_masks(tmp_path, [[0, 1]])))
   assert "Nothing looks wrong." in text
+
+
+@pytest.mark.parametrize("value", [-1, 70_000])
+def test_values_that_no_file_can_hold(value):
+  label = np.full((4, 4), 1, np.int32)
+  label[0, 0] = value
+  source = sources.Arrays(
+    np.zeros((1, 4, 4, 3), np.uint8), [label], classes=("a", "b")
+  )
+  report = checks.check(source, num_classes=2)
+  assert report.raw[value] == checks.RawCount(1, 1, -1)
+  assert f"value {value} in 1 of 1 masks" in report.errors[0]
+  with pytest.raises(errors.InputError, match=f"value {value}"):
+    source[0]

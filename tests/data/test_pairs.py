@@ -58,11 +58,11 @@ def test_one_folder_for_both(tmp_path):
 
 def test_lonely_files_are_listed_and_counted(tmp_path):
   with pytest.raises(errors.InputError) as caught:
-    _find(tmp_path, ["a.jpg", *(f"i{n}.jpg" for n in range(9))],
+    _find(tmp_path, ["a.jpg", *(f"i{n}.jpg" for n in range(19))],
           ["a.png", "z.png"])  # fmt: skip
   message = str(caught.value)
-  assert "9 of 10 images" in message
-  assert "(stems i0, i1, i2 and 6 more)" in message
+  assert "19 of 20 images" in message
+  assert "i16, i17 and 9 more)" in message
   assert "1 of 2 masks" in message
   assert "(stem z)" in message
   assert str(tmp_path / "images") in message
@@ -149,3 +149,16 @@ def test_a_missing_list(tmp_path, known):
   (tmp_path / "no.txt").write_bytes(b"\xff\xfe\x00\xd8")
   with pytest.raises(errors.InputError, match="no UTF-8"):
     pairs.read_list(tmp_path / "no.txt", known=known)
+
+
+def test_a_list_may_name_files_in_folders_but_not_ambiguously(tmp_path):
+  for kind in ("images", "masks"):
+    for name in ("a/1", "b/1", "b/2"):
+      path = tmp_path / kind / f"{name}.png"
+      path.parent.mkdir(parents=True, exist_ok=True)
+      path.write_bytes(b"")
+  known = pairs.match(tmp_path / "images", tmp_path / "masks")
+  found = pairs.read_list(_list(tmp_path, "b/1.png\n2.png\na/1"), known=known)
+  assert list(found) == ["b/1", "b/2", "a/1"]
+  with pytest.raises(errors.InputError, match="'1.png', which is stems a/1, b"):
+    pairs.read_list(_list(tmp_path, "1.png\n"), known=known)

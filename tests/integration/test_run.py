@@ -7,8 +7,8 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from fcnjax.cli import main
-from fcnjax.data import scenes
+from fcnjax.cli import build, main, open_data, workdir
+from fcnjax.data import pipeline, scenes
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def _records(root):
 
 def test_the_workdir_holds_what_is_promised(run):
   root, _ = run
-  workdir = root / "run"
+  path = root / "run"
   records = _records(root)
   assert [(r["step"], r["split"]) for r in records] == [
     (1, "train"),
@@ -65,14 +65,14 @@ def test_the_workdir_holds_what_is_promised(run):
     "mean_accuracy",
     "frequency_weighted_iou",
   } <= set(records[2])
-  config = json.loads((workdir / "config.json").read_text())
+  config = json.loads((path / "config.json").read_text())
   assert config["model"]["name"] == "unet_same"
   assert len(config["resolved"]["classes"]) == len(scenes.CLASSES)
-  assert (workdir / "report" / "index.html").stat().st_size > 1000
-  assert list(workdir.glob("events.out.tfevents.*"))
-  assert list((workdir / "overlays").glob("*.png"))
-  assert (workdir / "checkpoints").is_dir()
-  evaluation = json.loads((workdir / "evaluation.json").read_text())
+  assert (path / "report" / "index.html").stat().st_size > 1000
+  assert list(path.glob("events.out.tfevents.*"))
+  assert list((path / "overlays").glob("*.png"))
+  assert (path / "checkpoints").is_dir()
+  evaluation = json.loads((path / "evaluation.json").read_text())
   assert 0 <= evaluation["pixel_accuracy"] <= 1
   assert evaluation["boundary_f1"] is None  # The scenes' outlines are ignored.
   assert evaluation["split"] == "val"
@@ -86,6 +86,16 @@ def test_running_a_finished_run_again_changes_nothing(run, capsys):
   assert "is finished: step 4 of 4" in capsys.readouterr().out
   after = _records(root), (root / "run" / "config.json").read_bytes()
   assert after == before
+
+
+def test_scores_of_another_checkpoint_do_not_count_as_finished(run, capsys):
+  root, arguments = run
+  path = root / "run" / "evaluation.json"
+  before = path.read_text()
+  path.write_text(json.dumps(json.loads(before) | {"step": 1}))
+  assert main.main(arguments) == 0
+  assert "is finished" not in capsys.readouterr().out
+  assert json.loads(path.read_text()) == json.loads(before)
 
 
 def test_evaluate(run, capsys):
@@ -221,14 +231,33 @@ def test_statistics_of_batch_norm_replace_the_running_averages(run):
   segnet = [a for a in segnet if not a.startswith("--workdir")]
   segnet += ["--config=configs/segnet.py:folder", f"--workdir={root}/segnet"]
   segnet += ["--config.model.options.width=2", "--config.model.options.depth=2"]
-  segnet += ["--config.model.options.kernel=3", "--config.statistics_batches=2"]
+  segnet += ["--config.model.options.kernel=3", "--config.statistics_batches=1"]
+  segnet += ["--config.checkpoint_every=2"]
   assert main.main(segnet) == 0
-  records = [
-    json.loads(line)
-    for line in (root / "segnet" / "metrics.jsonl").read_text().splitlines()
-  ]
-  assert records[-1]["split"] == "val"
-  assert records[-1]["step"] == 4
+  # With the statistics of its only batch, a network gives the same in training
+  # and in evaluation: at each step that was evaluated.
+  config, classes, _ = workdir.read(root / "segnet")
+  model = build.model(config, num_classes=len(classes))
+  train = open_data.source(config, "train")
+  batch = next(
+    pipeline.training_batches(
+      train,
+      batch_size=config.batch_size,
+      seed=config.seed,
+      transforms=config.data.transforms,
+      mean=config.data.mean,
+      std=config.data.std,
+    )
+  )
+  for step in ("2", "4"):
+    variables, _ = workdir.restore(root / "segnet", config, step)
+    evaluated = model.apply(variables, batch["image"])["logits"]
+    trained, _ = model.apply(
+      variables, batch["image"], train=True, mutable=["batch_stats"]
+    )
+    np.testing.assert_allclose(
+      evaluated, trained["logits"], rtol=1e-3, atol=1e-4
+    )
 
 
 def test_init_from_names_what_it_drops(run, capsys):

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fcnjax import models
+from fcnjax import checkpoints, models
 from fcnjax.models import fcn
 
 SIZE = (150, 121)  # Of the image in tests of numbers, pixels.
@@ -263,7 +263,10 @@ def test_a_finer_net_starts_from_the_coarse_predictions(features, stride, edge):
   coarse, finer = (_head(s, classes=3, channels=6) for s in (32, stride))
   params = _with_scores(_init(coarse, features))
   fresh = {"params": {"head": _init(finer, features)}}
-  merged = fcn.init_finer({"params": {"head": params}}, fresh)
+  merged, dropped = checkpoints.merge(
+    {"params": {"head": params}}, fresh, drop=("score_pool",)
+  )
+  assert dropped
   scores, before = _apply(coarse, params, features)
   same_scores, after = _apply(finer, merged["params"]["head"], features)
   np.testing.assert_array_equal(scores, same_scores)
@@ -283,22 +286,3 @@ def test_a_finer_net_starts_from_the_coarse_predictions(features, stride, edge):
   difference = np.abs(after - before).max()
   assert 0.01 * crooked < difference < crooked / 8
   assert (after.argmax(-1) == before.argmax(-1)).mean() > 0.9
-
-
-def test_a_finer_net_takes_all_that_the_coarse_one_has():
-  coarse, finer, other = (
-    {"params": _shapes(name, (64, 64), upsampling=upsampling)[0]}
-    for name, upsampling in (
-      ("fcn32s_vgg16", "learned"),
-      ("fcn16s_vgg16", "learned"),
-      ("fcn16s_vgg16", "fixed"),
-    )
-  )
-  merged = fcn.init_finer(coarse, finer)
-  assert jax.tree.structure(merged) == jax.tree.structure(finer)
-  assert merged["params"]["backbone"] == coarse["params"]["backbone"]
-  head = merged["params"]["head"]
-  assert head["score_pool4"] == finer["params"]["head"]["score_pool4"]
-  assert "upscore" not in head
-  with pytest.raises(ValueError, match="score_pool4/bias.*finer net's None"):
-    fcn.init_finer(other, coarse)

@@ -44,7 +44,7 @@ class _Recorder:
     return [json.loads(line)["step"] for line in lines]
 
 
-def _fit(tmp_path, values=None, *, start=0, steps=6, finish=None):
+def _fit(tmp_path, values=None, *, start=0, steps=6, prepare=None):
   values = itertools.repeat(1.0) if values is None else values
   mesh = sharding.create_mesh(data=1, batch_size=2)
   writer = writers.Writer(tmp_path, resume=start)
@@ -66,7 +66,7 @@ def _fit(tmp_path, values=None, *, start=0, steps=6, finish=None):
       evaluate=recorder.evaluate,
       save=recorder.save,
       names=lambda t: [f"file{t}.png"],
-      finish=finish,
+      prepare=prepare,
     )
   finally:
     writer.close()
@@ -128,10 +128,10 @@ def test_resuming_drops_what_lies_after_the_checkpoint(tmp_path):
   assert kept == [1, 2, 3]
 
 
-def test_finish_changes_the_state_before_it_is_evaluated(tmp_path):
+def test_every_evaluated_and_saved_state_is_prepared(tmp_path):
   calls = []
-  _fit(tmp_path, finish=lambda state: calls.append(int(state.step)) or state)
-  assert calls == [6]
+  _fit(tmp_path, prepare=lambda state: calls.append(int(state.step)) or state)
+  assert calls == [4, 6]  # and 3, which is saved only, is not
 
 
 def test_nan_becomes_null_in_json(tmp_path):
