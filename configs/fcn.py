@@ -34,17 +34,6 @@ _NARROW = {
   "first_padding": 1,
   "norm": "batch",
 }
-_VOC = (
-  "VOC2011 comes from the PASCAL VOC site (TrainVal tar); unpack it so that "
-  "VOCdevkit/VOC2011 lies here, or set --config.data.images (JPEGImages), "
-  "data.masks (SegmentationClass), data.train_list and data.val_list."
-)
-
-_VOC_CLASSES = tuple(
-  """background aeroplane bicycle bird boat bottle bus car cat chair cow
-  diningtable dog horse motorbike person pottedplant sheep sofa train
-  tvmonitor""".split()  # noqa: SIM905
-)
 
 
 def get_config(variant: str = ""):
@@ -103,17 +92,10 @@ def _voc(*, stride, learning_rate, new="", steps=100_000):
     config.eval_every = config.checkpoint_every = 4000
     config.init_drop = (new,) if new else ()
     config.evaluation.batch_size = 1
-    data = config.data
-    data.source = "folder"
-    data.obtain = _VOC
-    data.images = "VOCdevkit/VOC2011/JPEGImages"
-    data.masks = "VOCdevkit/VOC2011/SegmentationClass"
-    data.train_list = "VOCdevkit/VOC2011/ImageSets/Segmentation/train.txt"
-    data.val_list = "VOCdevkit/VOC2011/ImageSets/Segmentation/val.txt"
-    data.class_names = _VOC_CLASSES
+    defaults.voc(config, 2011)
     # RGB; the release subtracts it in BGR and does not divide.
-    data.mean = (122.67892, 116.66877, 104.00699)
-    data.std = (1.0,)
+    config.data.mean = (122.67892, 116.66877, 104.00699)
+    config.data.std = (1.0,)
 
   return recipe
 
@@ -142,9 +124,9 @@ def _camvid_small(config):
   defaults.camvid(config, small=True)
   config.model.options = _NARROW
   config.optimizer.learning_rate = 1e-3
-  config.steps = 1200
+  config.steps = 2000
   config.batch_size = 4
-  config.eval_every = config.checkpoint_every = 600
+  config.eval_every = config.checkpoint_every = 1000
 
 
 def _isbi2012(config):

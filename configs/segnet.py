@@ -107,9 +107,9 @@ def _camvid_small(config):
   defaults.camvid(config, small=True)
   config.model.options.width = 16
   config.optimizer.learning_rate = 1e-3
-  config.steps = 2000
+  config.steps = 4000
   config.batch_size = 2
-  config.eval_every = config.checkpoint_every = 1000
+  config.eval_every = config.checkpoint_every = 2000
   config.statistics_batches = 92
 
 

@@ -43,7 +43,8 @@ def multiply_adds(
     size: height and width of the image, pixels.
     space_to_batch: whether a convolution of dilation r is counted as one of an
       output padded to a multiple of r, which is what is computed when the map
-      is split into r x r interleaved ones.
+      is split into r x r interleaved ones. Depthwise ones are counted as they
+      are; that is less than a thousandth of any network.
 
   Raises:
     ValueError: if the network loops an unknown number of times.
@@ -129,7 +130,10 @@ def _walk(
     inputs = [mark(atom) for atom in eqn.invars]
     outputs = [max(inputs, default=_CONSTANT)] * len(eqn.outvars)
     inner = _inner_program(eqn)
-    if inner is not None:
+    operator = _OPERATORS.get(eqn.params.get("name"))
+    if operator is not None:
+      total += operator(eqn)
+    elif inner is not None:
       count, outputs = _walk(inner, inputs, space_to_batch)
       total += count * eqn.params.get("length", 1)
     elif eqn.primitive.name in _COUNTS and set(inputs) in _COUNTED:
@@ -178,5 +182,14 @@ def _dot(eqn: core.JaxprEqn, space_to_batch: bool) -> int:
   out = math.prod(eqn.outvars[0].aval.shape)
   return out * math.prod(lhs[axis] for axis in contracted)
 
+
+def _depthwise(eqn: core.JaxprEqn) -> int:
+  height, width, _ = eqn.invars[1].aval.shape
+  return math.prod(eqn.outvars[0].aval.shape) * height * width
+
+
+# Operators of our own whose program does not show what they are; by the name
+# of the jitted function.
+_OPERATORS = {"depthwise_conv": _depthwise}
 
 _COUNTS = {"conv_general_dilated": _conv, "dot_general": _dot}

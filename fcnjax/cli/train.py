@@ -177,6 +177,7 @@ def _run(
       aux_weight=config.loss.aux_weight,
       accumulate=config.accumulate,
       ema_decay=config.ema_decay,
+      takes_label=getattr(model, "takes_label", False),
     ),
     donate_argnums=0,
     out_shardings=sharding.replicated(mesh),

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 from flax import linen as nn
 
-from fcnjax.models import fcn, segnet, unet
-from fcnjax.models.backbones import vgg
+from fcnjax.models import deeplab, dilation, fcn, hdnet, segnet, unet
+from fcnjax.models.backbones import resnet, vgg, xception
 
 
 class Entry(NamedTuple):
@@ -33,6 +33,10 @@ DTYPES = ("float32", "bfloat16", "float16")
 
 _FCN = "Long, Shelhamer, Darrell: CVPR 2015, PAMI 2017"
 _SEGNET = "Badrinarayanan, Kendall, Cipolla: PAMI 2017"
+_DILATION = "Yu, Koltun: ICLR 2016"
+_DEEPLAB = "Chen, Papandreou, Kokkinos, Murphy, Yuille"
+_V3 = "Chen, Papandreou, Schroff, Adam: 2017"
+_V3P = "Chen, Zhu, Papandreou, Schroff, Adam: ECCV 2018"
 _UNET = "Ronneberger, Fischer, Brox: MICCAI 2015"
 
 
@@ -41,9 +45,69 @@ def _fcn_vgg16(**settings: Any) -> Entry:
   return Entry(build, _FCN, fcn.VGG16_LAYERS, (500, 500))
 
 
+def _hdnet(depth: int) -> Entry:
+  build = functools.partial(hdnet.HDNet, depths=resnet.DEPTHS[depth])
+  stem = ((3, 2), (3, 1), (3, 1))
+  layers = (*stem, *resnet.layers(depth, output_stride=8)[1:])
+  # Of the location branch: conv5a, the largest surroundings, fuse, conv51.
+  head = ((3, 1), (max(hdnet.RANGES), 1), (3, 1), (3, 1))
+  paper = "Li, Kang, Zhu, Ye, Feng, Ming: Neurocomputing 2021"
+  return Entry(build, paper, (*layers, *head), (480, 480))
+
+
+def _basic(**settings: Any) -> Entry:
+  build = functools.partial(
+    segnet.segnet_basic, **{"decoder": "unpool", "addition": False} | settings
+  )
+  return Entry(build, _SEGNET, segnet.basic_layers(), (360, 480))
+
+
 def _unet(size: tuple[int, int], **settings: Any) -> Entry:
   build = functools.partial(unet.UNet, **settings)
   return Entry(build, _UNET, unet.layers(), size)
+
+
+def _fcn_resnet(depth: int) -> Entry:
+  build = functools.partial(fcn.fcn_resnet, depths=resnet.DEPTHS[depth])
+  layers = (*resnet.layers(depth, output_stride=8), (3, 1), (1, 1))
+  return Entry(build, _FCN, layers, (520, 520))
+
+
+def _dilation(**settings: Any) -> Entry:
+  depth = settings.get("depth")
+  layers = dilation.layers(depth) if depth else dilation.frontend_layers()
+  build = functools.partial(dilation.Dilation, **settings)
+  return Entry(build, _DILATION, layers, (500, 500))
+
+
+def _deeplab_vgg16(venue: str, rates: tuple[int, ...]) -> Entry:
+  build = functools.partial(deeplab.deeplab_vgg16, rates=rates)
+  layers = deeplab.vgg16_layers(max(rates))
+  return Entry(build, f"{_DEEPLAB}: {venue}", layers, (513, 513))
+
+
+def _deeplabv3(depth: int) -> Entry:
+  build = functools.partial(deeplab.deeplabv3, depths=resnet.DEPTHS[depth])
+  stem = ((3, 2), (3, 1), (3, 1))  # deep, instead of the classic 7x7
+  last = resnet.layers(depth, output_stride=16, stride_unit="last")[1:]
+  return Entry(build, _V3, (*stem, *last, (3, 1, 18), (1, 1)), (513, 513))
+
+
+def _deeplabv3p(backbone: Any, layers: Any) -> Entry:
+  build = functools.partial(deeplab.deeplabv3p, backbone=backbone)
+  return Entry(build, _V3P, (*layers, (3, 1, 18)), (513, 513))
+
+
+def _xception(depth: int) -> Entry:
+  return _deeplabv3p(
+    deeplab.xception_backbone(depth), xception.layers(depth, 16)
+  )
+
+
+def _resnet(depth: int) -> Entry:
+  layers = resnet.layers(depth, output_stride=16, stride_unit="last")
+  stem = ((3, 2), (3, 1), (3, 1))
+  return _deeplabv3p(deeplab.resnet_backbone(depth), (*stem, *layers[1:]))
 
 
 MODELS: dict[str, Entry] = {
@@ -51,13 +115,53 @@ MODELS: dict[str, Entry] = {
   "fcn16s_vgg16": _fcn_vgg16(stride=16),
   "fcn8s_vgg16": _fcn_vgg16(stride=8),
   "fcn8s_atonce_vgg16": _fcn_vgg16(stride=8, pool_scales=(0.01, 0.0001)),
+  "fcn32s_alexnet": Entry(
+    fcn.fcn_alexnet, _FCN, fcn.ALEXNET_LAYERS, (500, 500)
+  ),
+  "fcn32s_googlenet": Entry(
+    fcn.fcn_googlenet, _FCN, fcn.GOOGLENET_LAYERS, (500, 500)
+  ),
+  "fcn_resnet50": _fcn_resnet(50),
+  "fcn_resnet101": _fcn_resnet(101),
   "segnet_vgg16": Entry(segnet.segnet_vgg16, _SEGNET, vgg.LAYERS, (360, 480)),
-  "segnet_basic": Entry(
-    segnet.segnet_basic, _SEGNET, segnet.basic_layers(), (360, 480)
+  "segnet_basic": _basic(),
+  "segnet_basic_bilinear": _basic(decoder="bilinear"),
+  "segnet_basic_encoder_addition": _basic(addition=True),
+  "segnet_basic_single_channel_decoder": _basic(decoder="single_channel"),
+  "fcn_basic": _basic(decoder="deconv", addition=True),
+  "fcn_basic_no_addition": _basic(decoder="deconv"),
+  "fcn_basic_no_dim_reduction": _basic(decoder="deconv_wide", addition=True),
+  "fcn_basic_no_addition_no_dim_reduction": _basic(decoder="deconv_wide"),
+  "bayesian_segnet": Entry(
+    functools.partial(segnet.segnet_vgg16, dropout=0.5),
+    "Kendall, Badrinarayanan, Cipolla: BMVC 2017",
+    vgg.LAYERS,
+    (360, 480),
   ),
   "unet": _unet((572, 572), padding="valid", variant="paper"),
   "unet_release": _unet((572, 572), padding="valid", variant="release"),
   "unet_same": _unet((512, 512), padding="same", variant="paper"),
+  "dilation_frontend": _dilation(),
+  "dilation7": _dilation(depth=7),
+  "dilation8": _dilation(depth=8),
+  "dilation10": _dilation(depth=10),
+  "deeplab_largefov": _deeplab_vgg16("ICLR 2015", deeplab.V1_RATES),
+  "deeplabv2_vgg16": _deeplab_vgg16("PAMI 2017", deeplab.V2_RATES),
+  "deeplabv2_resnet101": Entry(
+    deeplab.deeplabv2_resnet,
+    f"{_DEEPLAB}: PAMI 2017",
+    (*resnet.layers(101, output_stride=8), (3, 1, 24)),
+    (513, 513),
+  ),
+  "deeplabv3_resnet50": _deeplabv3(50),
+  "deeplabv3_resnet101": _deeplabv3(101),
+  "deeplabv3p_xception41": _xception(41),
+  "deeplabv3p_xception65": _xception(65),
+  "deeplabv3p_xception71": _xception(71),
+  "deeplabv3p_resnet50": _resnet(50),
+  "deeplabv3p_resnet101": _resnet(101),
+  "hdnet_resnet50": _hdnet(50),
+  "hdnet_resnet101": _hdnet(101),
 }
 
 

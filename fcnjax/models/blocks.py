@@ -13,7 +13,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 import numpy as np
 
-from fcnjax.ops import convolution
+from fcnjax import typing
+from fcnjax.ops import convolution, resizing
 
 # He et al. 2015 as Caffe's "msra" filler and U-Net write it: a normal
 # distribution, not truncated, of variance 2 / incoming connections.
@@ -49,29 +50,42 @@ def conv(
   name: str,
   dtype: str,
   padding: int | None = None,
+  stride: int = 1,
+  dilation: int = 1,
+  groups: int = 1,
   bias: bool = True,
   kernel_init: Callable = HE_NORMAL,
+  bias_init: Callable = nn.initializers.zeros,
 ) -> nn.Conv:
-  """Returns a square convolution of stride 1, padded alike on all sides.
+  """Returns a square convolution, padded alike on all sides.
 
   Args:
     features: number of output channels.
     kernel: side of the kernel, pixels.
     name: name of the parameters.
     dtype: in what the convolution computes; its parameters are float32.
-    padding: zeros on each side; None keeps the size (odd kernels only).
-    bias: whether a bias, at first zero, is added.
+    padding: zeros on each side; None is half of what the kernel covers, which
+      with stride 1 keeps the size (odd kernels only).
+    stride: pixels from one output to the next.
+    dilation: pixels from one tap of the kernel to the next.
+    groups: parts that the channels are cut into and convolved apart.
+    bias: whether a bias is added.
     kernel_init: how the kernel starts.
+    bias_init: how the bias starts.
   """
-  pad = kernel // 2 if padding is None else padding
+  pad = dilation * (kernel // 2) if padding is None else padding
   return nn.Conv(
     features,
     (kernel, kernel),
+    strides=stride,
+    kernel_dilation=dilation,
+    feature_group_count=groups,
     padding=((pad, pad), (pad, pad)),
     use_bias=bias,
     dtype=dtype,
     param_dtype=jnp.float32,
     kernel_init=kernel_init,
+    bias_init=bias_init,
     name=name,
   )
 
@@ -129,6 +143,26 @@ def norm(
   return normalise
 
 
+def sampled_dropout(
+  module: nn.Module, rate: float, x: Array, *, train: bool
+) -> Array:
+  """Returns `x` with dropout while training, or if there is a key for it.
+
+  An evaluation with `rngs={"dropout": key}` is one Monte-Carlo sample (Gal and
+  Ghahramani 2016); without a key nothing is dropped.
+
+  Args:
+    module: the one that calls.
+    rate: in [0, 1); 0 is no dropout.
+    x: features.
+    train: whether the network is trained.
+  """
+  if not rate:
+    return x
+  drop = train or module.has_rng("dropout")
+  return nn.Dropout(rate, deterministic=not drop)(x)
+
+
 class UpConv(nn.Module):
   """Transposed convolution whose kernel is as long as its stride.
 
@@ -160,3 +194,125 @@ class UpConv(nn.Module):
     x, kernel, bias = (jnp.asarray(v, self.dtype) for v in (x, kernel, bias))
     y = convolution.transposed_conv(x, kernel, stride=side)
     return y + bias.reshape(1, 1, 1, -1)
+
+
+class DepthwiseConv(nn.Module):
+  """Convolution of each channel with its own 3x3 kernel, without a bias.
+
+  Attributes:
+    stride: pixels from one output to the next.
+    dilation: pixels from one tap of the kernel to the next.
+    kernel_init: how the kernel [3, 3, c] starts.
+    dtype: compute dtype.
+  """
+
+  stride: int = 1
+  dilation: int = 1
+  kernel_init: Callable = HE_NORMAL
+  dtype: str = "float32"
+
+  @nn.compact
+  def __call__(
+    self, x: Float[Array | np.ndarray, "b h w c"]
+  ) -> Float[Array, "b h2 w2 c"]:
+    kernel = self.param("kernel", self.kernel_init, (3, 3, x.shape[-1]))
+    x, kernel = jnp.asarray(x, self.dtype), jnp.asarray(kernel, self.dtype)
+    return convolution.depthwise_conv(
+      x, kernel, stride=self.stride, dilation=self.dilation
+    )
+
+
+class SeparableConv(nn.Module):
+  """Depthwise 3x3 and pointwise 1x1, each with normalisation.
+
+  Attributes:
+    features: number of output channels.
+    norm: the normalisation f(x, name=...).
+    stride: of the depthwise convolution.
+    dilation: of the depthwise convolution.
+    activation: "before": one ReLU, in front; "inside": one after each
+      normalisation.
+    depthwise_init: how the depthwise kernel starts.
+    pointwise_init: how the pointwise kernel starts.
+    dtype: compute dtype.
+  """
+
+  features: int
+  norm: Callable[..., Array]
+  stride: int = 1
+  dilation: int = 1
+  activation: str = "inside"
+  depthwise_init: Callable = HE_NORMAL
+  pointwise_init: Callable = HE_NORMAL
+  dtype: str = "float32"
+
+  @nn.compact
+  def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 d"]:
+    check_choice("activation", self.activation, ("before", "inside"))
+    inside = self.activation == "inside"
+    x = x if inside else nn.relu(x)
+    depthwise = DepthwiseConv(
+      self.stride,
+      self.dilation,
+      self.depthwise_init,
+      self.dtype,
+      name="depthwise",
+    )
+    x = self.norm(depthwise(x), name="depthwise_bn")
+    x = nn.relu(x) if inside else x
+    pointwise = conv(
+      self.features,
+      1,
+      bias=False,
+      kernel_init=self.pointwise_init,
+      name="pointwise",
+      dtype=self.dtype,
+    )
+    x = self.norm(pointwise(x), name="pointwise_bn")
+    return nn.relu(x) if inside else x
+
+
+class FCNHead(nn.Module):
+  """3x3 convolution, normalisation, ReLU, dropout, scores; interpolated.
+
+  The auxiliary head of PSPNet and its kin, and torchvision's `FCNHead`.
+
+  Attributes:
+    num_classes: number of classes.
+    stage: of the features.
+    channels: between the convolutions.
+    dropout: rate, in [0, 1).
+    convention: of the interpolation, see `resizing`.
+    norm: see `norm`.
+    bn_momentum: see `norm`.
+    dtype: compute dtype.
+  """
+
+  num_classes: int
+  stage: str = "stage5"
+  channels: int = 512
+  dropout: float = 0.1
+  convention: str = "half_pixel"
+  norm: str = "batch"
+  bn_momentum: float = 0.9
+  dtype: str = "float32"
+
+  @nn.compact
+  def __call__(
+    self, features: typing.Features, *, size: tuple[int, int], train: bool
+  ) -> Float[Array, "b h w k"]:
+    normalise = norm(
+      self.norm,
+      train=train,
+      momentum=self.bn_momentum,
+      epsilon=1e-5,
+      dtype=self.dtype,
+    )
+    x = features[self.stage]
+    x = conv(self.channels, 3, bias=False, name="conv", dtype=self.dtype)(x)
+    x = nn.relu(normalise(x, name="conv_bn"))
+    x = nn.Dropout(self.dropout, deterministic=not train)(x)
+    x = conv(self.num_classes, 1, name="score", dtype=self.dtype)(x)
+    return resizing.resize_bilinear(
+      x.astype(jnp.float32), size, convention=self.convention
+    )

@@ -2,15 +2,20 @@
 
 Paper: Badrinarayanan, Kendall and Cipolla, "SegNet: a deep convolutional
   encoder-decoder architecture for image segmentation", PAMI 2017.
+  Kendall, Badrinarayanan and Cipolla, "Bayesian SegNet", BMVC 2017.
 Implements: the released Caffe networks, SegNet on VGG16 and SegNet-Basic, with
   Caffe's pooling, which rounds odd sizes up; the unpooling is told the size.
+  Bayesian SegNet as released, with dropout around the three deepest stages. The
+  decoder variants of Table 1, which were not released.
 Differs: the paper's SegNet-Basic has no biases (`bias=False`), the release
   has. The paper says of the decoder of SegNet-Basic that it has no ReLU; that
   of the released full SegNet has batch norm and ReLU after every convolution
   but the last. Caffe's batch norm here keeps no running average (a pass over
   the training set computes the statistics afterwards), adds 1e-9 to the
   variance and starts its offset from 0.001; Flax's keeps a running average too
-  (`bn_momentum`), which such a pass may replace.
+  (`bn_momentum`), which such a pass may replace. The paper starts the kernels
+  of 8x8 of FCN-Basic's decoders from bilinear interpolation, which at stride 2
+  would multiply the maps by 4; here they are divided by that.
 """
 
 from collections.abc import Callable
@@ -24,10 +29,12 @@ import numpy as np
 from fcnjax import typing
 from fcnjax.models import blocks, segmenter
 from fcnjax.models.backbones import vgg
-from fcnjax.ops import normalization, pooling
+from fcnjax.ops import convolution, normalization, pooling, resizing
 
 BN_EPSILON = 1e-9
 BN_SHIFT = 0.001
+
+DECODERS = ("unpool", "single_channel", "bilinear", "deconv", "deconv_wide")
 
 
 def basic_layers(
@@ -43,16 +50,20 @@ def segnet_vgg16(
   in_channels: int,
   dtype: str,
   widths: tuple[int, ...] = vgg.WIDTHS,
+  dropout: float = 0.0,
   norm: str = "batch",
   bn_momentum: float = 0.9,
 ) -> segmenter.Segmenter:
-  """Returns SegNet on VGG16 (Section 3).
+  """Returns SegNet on VGG16 (Section 3), or Bayesian SegNet.
 
   Args:
     num_classes: number of classes.
     in_channels: channels of the image.
     dtype: compute dtype.
     widths: channels of the five stages of encoder and decoder.
+    dropout: rate after the pools and decoders of stages 3 to 5, 0.5 in Bayesian
+      SegNet. It is applied in training, and in evaluation whenever a key
+      "dropout" is given: to draw Monte-Carlo samples.
     norm: see `blocks.norm`.
     bn_momentum: see `blocks.norm`.
   """
@@ -61,11 +72,14 @@ def segnet_vgg16(
     backbone=functools.partial(
       vgg.VGG16,
       widths=widths,
+      dropout=dropout,
       norm=norm,
       bn_epsilon=BN_EPSILON,
       bn_shift=BN_SHIFT,
     ),
-    head=functools.partial(VGGDecoder, widths=widths, norm=norm),
+    head=functools.partial(
+      VGGDecoder, widths=widths, dropout=dropout, norm=norm
+    ),
     in_channels=in_channels,
     dtype=dtype,
     bn_momentum=bn_momentum,
@@ -81,16 +95,23 @@ def segnet_basic(
   kernel: int = 7,
   depth: int = 4,
   bias: bool = True,
+  decoder: str = "unpool",
+  addition: bool = False,
   input_norm: str = "lrn",
   norm: str = "batch",
   bn_momentum: float = 0.9,
 ) -> segmenter.Segmenter:
-  """Returns SegNet-Basic (Section 3.1).
+  """Returns SegNet-Basic (Section 3.1) or one of its variants (Section 3.2).
 
   Args:
     num_classes: number of classes.
     in_channels: channels of the image.
     dtype: compute dtype.
+    decoder: "unpool"; "single_channel", unpooling and depthwise convolutions;
+      "bilinear", scores upsampled at once; "deconv", FCN-Basic's learned
+      upsampling of scores; "deconv_wide", the same of all channels.
+    addition: whether the encoder's maps are added to the decoder's of the same
+      size.
     width: channels of every layer but the last.
     kernel: side of the kernels, pixels, odd.
     depth: number of pools.
@@ -106,10 +127,16 @@ def segnet_basic(
   """
   shape = {"width": width, "kernel": kernel, "depth": depth}
   settings = {**shape, "bias": bias, "norm": norm}
+  blocks.check_choice("decoder", decoder, DECODERS)
   return segmenter.Segmenter(
     num_classes=num_classes,
     backbone=functools.partial(BasicEncoder, input_norm=input_norm, **settings),
-    head=functools.partial(BasicDecoder, **settings),
+    head=functools.partial(
+      DeconvDecoder if decoder.startswith("deconv") else BasicDecoder,
+      decoder=decoder,
+      addition=addition,
+      **settings,
+    ),
     in_channels=in_channels,
     dtype=dtype,
     bn_momentum=bn_momentum,
@@ -140,6 +167,7 @@ class VGGDecoder(nn.Module):
 
   num_classes: int
   widths: tuple[int, ...]
+  dropout: float
   norm: str
   bn_momentum: float
   dtype: str
@@ -163,11 +191,17 @@ class VGGDecoder(nn.Module):
         x = blocks.conv(width, 3, name=name, dtype=self.dtype)(x)
         if name != "conv1_1_D":
           x = nn.relu(norm(x, name=f"{name}_bn"))
+      if stage >= 3:
+        x = blocks.sampled_dropout(self, self.dropout, x, train=train)
     return x.astype(jnp.float32)
 
 
 class BasicEncoder(nn.Module):
-  """conv, batch norm, ReLU, pool: "stage1" ... and the pools' "index1" ..."""
+  """conv, batch norm, ReLU, pool.
+
+  Gives the pools' "stage1" ... and "index1" ..., and what they pooled,
+  "conv1" ...
+  """
 
   width: int
   kernel: int
@@ -200,6 +234,7 @@ class BasicEncoder(nn.Module):
         dtype=self.dtype,
       )(x)
       x = nn.relu(norm(x, name=f"conv{stage}_bn"))
+      features[f"conv{stage}"] = x
       x, index = pooling.max_pool_with_argmax(x, rounding="ceil")
       features[f"stage{stage}"], features[f"index{stage}"] = x, index
     return features
@@ -213,6 +248,8 @@ class BasicDecoder(nn.Module):
   kernel: int
   depth: int
   bias: bool
+  decoder: str
+  addition: bool
   norm: str
   bn_momentum: float
   dtype: str
@@ -222,8 +259,18 @@ class BasicDecoder(nn.Module):
     self, features: typing.Features, *, size: tuple[int, int], train: bool
   ) -> Float[Array, "b h w k"]:
     norm = _norm(self, train=train)
-    sizes = _sizes(size, self.depth)
+    classify = blocks.conv(
+      self.num_classes,
+      1,
+      bias=self.bias,
+      name="conv_classifier",
+      dtype=self.dtype,
+    )
     x = features[f"stage{self.depth}"]
+    if self.decoder == "bilinear":
+      scores = classify(x).astype(jnp.float32)
+      return resizing.resize_bilinear(scores, size)
+    sizes = _sizes(size, self.depth)
     for stage in range(self.depth, 0, -1):
       x = pooling.max_unpool(
         x, features[f"index{stage}"], size=sizes[stage - 1]
@@ -231,16 +278,65 @@ class BasicDecoder(nn.Module):
       x = blocks.conv(
         self.width,
         self.kernel,
+        groups=self.width if self.decoder == "single_channel" else 1,
         bias=self.bias,
         name=f"conv_decode{stage}",
         dtype=self.dtype,
       )(x)
       x = norm(x, name=f"conv_decode{stage}_bn")
-    x = blocks.conv(
-      self.num_classes,
-      1,
-      bias=self.bias,
-      name="conv_classifier",
-      dtype=self.dtype,
-    )(x)
+      if self.addition:
+        x = x + features[f"conv{stage}"]
+    return classify(x).astype(jnp.float32)
+
+
+class DeconvDecoder(nn.Module):
+  """FCN-Basic: scores of each pool, upsampled by 2 and added.
+
+  With "deconv_wide" there is no reduction to scores before the end.
+  """
+
+  num_classes: int
+  width: int
+  kernel: int
+  depth: int
+  bias: bool
+  decoder: str
+  addition: bool
+  norm: str
+  bn_momentum: float
+  dtype: str
+
+  @nn.compact
+  def __call__(
+    self, features: typing.Features, *, size: tuple[int, int], train: bool
+  ) -> Float[Array, "b h w k"]:
+    wide = self.decoder == "deconv_wide"
+    sizes = _sizes(size, self.depth)
+
+    def reduced(stage, name):
+      if wide:
+        return features[f"stage{stage}"]
+      return self._score(name)(features[f"stage{stage}"])
+
+    x = reduced(self.depth, f"score{self.depth}")
+    for stage in range(self.depth, 0, -1):
+      x = self._double(x, f"deconv{stage}", sizes[stage - 1])
+      if self.addition and stage > 1:
+        x = x + reduced(stage - 1, f"score{stage - 1}")
+    x = self._score("conv_classifier")(x) if wide else x
     return x.astype(jnp.float32)
+
+  def _score(self, name: str) -> nn.Conv:
+    return blocks.conv(
+      self.num_classes, 1, bias=self.bias, name=name, dtype=self.dtype
+    )
+
+  def _double(self, x: Array, name: str, size: tuple[int, int]) -> Array:
+    start = resizing.bilinear_kernel(8, x.shape[-1]) / 4
+    kernel = self.param(
+      f"{name}_kernel", lambda _: jnp.asarray(start, jnp.float32)
+    )
+    y = convolution.transposed_conv(
+      x, kernel.astype(self.dtype), stride=2, padding=3
+    )
+    return resizing.crop(y, 0, size)

@@ -24,10 +24,61 @@ def max_pool(
   x: Float[Array | np.ndarray, "b h w c"],
   *,
   window: Window = 2,
+  stride: Window | None = None,
+  padding: int = 0,
+  dilation: int = 1,
   rounding: Rounding = "floor",
 ) -> Float[Array, "b ph pw c"]:
-  """Returns the maximum of each window; see `max_pool_with_argmax`."""
-  return max_pool_with_argmax(x, window=window, rounding=rounding)[0]
+  """Returns the maximum of each window; windows may overlap.
+
+  Args:
+    x: any real values.
+    window: height and width of the window in pixels, or one number for both.
+    stride: pixels from one window to the next; None is the window.
+    padding: pixels of minus infinity on each side, fewer than the window.
+    dilation: pixels from one place of the window to the next.
+    rounding: "ceil" (Caffe) pools the last rows and columns that do not fill a
+      window, unless they are padding, "floor" drops them.
+
+  Returns:
+    The maxima, in the dtype of `x`: round((h + 2 padding - window) / stride)
+    + 1 rows, and columns alike.
+
+  Raises:
+    ValueError: if window or stride is not positive, the padding negative or as
+      large as the window, or no window fits.
+  """
+  window = _pair(window, "window")
+  stride = window if stride is None else _pair(stride, "stride")
+  if stride == window and not padding and dilation == 1:
+    return max_pool_with_argmax(x, window=window, rounding=rounding)[0]
+  if not 0 <= padding < min(window):
+    raise ValueError(
+      f"padding must be in [0, {min(window)}) for a window of {window}, got "
+      f"{padding}."
+    )
+  x = jnp.asarray(x)
+  pads = []
+  for side, places, s in zip(x.shape[1:3], window, stride):
+    k = dilation * (places - 1) + 1
+    rest = side + 2 * padding - k
+    count = (rest // s if rounding == "floor" else -(-rest // s)) + 1
+    if rounding == "ceil" and (count - 1) * s >= side + padding:
+      count -= 1  # Caffe: no window begins in the padding behind.
+    if count < 1:
+      raise ValueError(
+        f"no window of {window} fits into {x.shape[1:3]} pixels."
+      )
+    pads.append((padding, max(0, (count - 1) * s + k - side - padding)))
+  return lax.reduce_window(
+    x,
+    -jnp.inf,
+    lax.max,
+    (1, *window, 1),
+    (1, *stride, 1),
+    ((0, 0), *pads, (0, 0)),
+    window_dilation=(1, dilation, dilation, 1),
+  )
 
 
 def max_pool_with_argmax(

@@ -53,6 +53,7 @@ def train_step(
   aux_weight: float = 0.0,
   accumulate: int = 1,
   ema_decay: float = 0.0,
+  takes_label: bool = False,
 ) -> tuple[TrainState, Metrics]:
   """Returns the state after one step and what is to be logged.
 
@@ -69,6 +70,8 @@ def train_step(
       through the network; the gradient is that of the whole batch. Batch norm
       sees the parts.
     ema_decay: of the moving average of the parameters, if the state has one.
+    takes_label: whether the model is called with the labels too and may give a
+      "loss" of its own, a mean over pixels, which is added.
 
   Returns:
     The new state, and "loss" (of the whole batch, in units of
@@ -86,14 +89,17 @@ def train_step(
   )
 
   def loss_fn(params, collections, image, label, weights, key):
+    labels = {"label": label} if takes_label else {}
     outputs, changed = apply(
       {"params": params, **collections},
       image,
       train=True,
       mutable=list(collections),
       rngs={"dropout": key},
+      **labels,
     )
     loss = total_loss(outputs, label, weights, aux_weight=aux_weight) / divisor
+    loss += outputs.get("loss", 0.0) / accumulate
     return loss, {**collections, **changed}
 
   gradient_fn = jax.value_and_grad(loss_fn, has_aux=True)

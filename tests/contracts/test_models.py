@@ -4,6 +4,7 @@ A new network is one line in SMALL, and one in SIZES if it is particular about
 the images it takes.
 """
 
+import functools
 import math
 import re
 
@@ -13,22 +14,81 @@ import numpy as np
 import pytest
 
 from fcnjax import models
+from fcnjax.models import hdnet
+from fcnjax.models.backbones import resnet, xception
 
 CLASSES = 5
 
 # Options that make a network so small that numbers can be computed with it.
+_BASIC = {"width": 4, "kernel": 3}
+_VGG = {"widths": (4, 4, 6, 8, 8), "fc_channels": 8}
 _FCN = {"widths": (4, 4, 6, 8, 8), "fc_channels": 8, "first_padding": 1}
 SMALL = {
   "fcn32s_vgg16": _FCN,
   "fcn16s_vgg16": _FCN | {"upsampling": "learned"},
   "fcn8s_vgg16": _FCN | {"norm": "batch"},
   "fcn8s_atonce_vgg16": _FCN,
+  "fcn32s_alexnet": {"widths": (4, 4, 6, 6, 4), "fc_channels": 8},
+  "fcn32s_googlenet": {"width": 0.05},
+  "fcn_resnet50": {"channels": 8},
+  "fcn_resnet101": {"channels": 8},
   "segnet_vgg16": {"widths": (4, 4, 4, 4, 4)},
-  "segnet_basic": {"width": 4, "kernel": 3},
+  "segnet_basic": _BASIC,
+  "segnet_basic_bilinear": _BASIC,
+  "segnet_basic_encoder_addition": _BASIC,
+  "segnet_basic_single_channel_decoder": _BASIC,
+  "fcn_basic": _BASIC,
+  "fcn_basic_no_addition": _BASIC,
+  "fcn_basic_no_dim_reduction": _BASIC,
+  "fcn_basic_no_addition_no_dim_reduction": _BASIC,
+  "bayesian_segnet": {"widths": (4, 4, 4, 4, 4)},
   "unet": {"width": 4, "depth": 2},
   "unet_release": {"width": 4, "depth": 2},
   "unet_same": {"width": 4, "depth": 2, "norm": "batch"},
+  "dilation_frontend": _VGG,
+  "dilation7": _VGG | {"context": "large"},
+  "dilation8": _VGG | {"norm": "batch"},
+  "dilation10": _VGG,
+  "deeplab_largefov": _VGG,
+  "deeplabv2_vgg16": _VGG,
+  "deeplabv2_resnet101": {"rates": (1, 2)},
+  "deeplabv3_resnet50": {"channels": 8, "auxiliary": True},
+  "deeplabv3_resnet101": {"channels": 8},
+  "deeplabv3p_xception41": {"channels": 8, "output_stride": 8},
+  "deeplabv3p_xception65": {"channels": 8},
+  "deeplabv3p_xception71": {"channels": 8, "image_pooling": False},
+  "deeplabv3p_resnet50": {"channels": 8, "separable": True},
+  "deeplabv3p_resnet101": {"channels": 8, "decoder": False},
+  "hdnet_resnet50": {"channels": 8},
+  "hdnet_resnet101": {"channels": 8, "centre_init": "random"},
 }
+
+# Backbones that are too deep to be computed with, in small.
+_BLOCK = xception.Block
+_RESNET = {"depths": (2, 1, 2, 3), "widths": (4, 4, 8, 8)}
+_XCEPTION = {
+  "stem": (4, 4),
+  "table": (
+    _BLOCK("entry_block1", (4, 4, 4), 2),
+    _BLOCK("entry_block2", (4, 6, 6), 2),
+    _BLOCK("entry_block3", (8, 8, 8), 2),
+    _BLOCK("middle_block1", (8, 8, 8), 1, "sum", 2),
+    _BLOCK("exit_block1", (8, 8, 8), 2),
+    _BLOCK("exit_block2", (8, 8, 8), 1, "none"),
+  ),
+}
+
+
+def _small_model(name):
+  model = models.create_model(name, num_classes=CLASSES, **SMALL[name])
+  kind = getattr(getattr(model, "backbone", None), "func", None)
+  shrunk = {resnet.ResNet: _RESNET, xception.Xception: _XCEPTION}.get(kind)
+  if isinstance(model, hdnet.HDNet):
+    return model.clone(**_RESNET)
+  if shrunk is None:
+    return model
+  return model.clone(backbone=functools.partial(model.backbone, **shrunk))
+
 
 # Sizes of images at default options, and how much smaller the logits are.
 ANY = [((1, 1), 0), ((45, 61), 0), ((224, 97), 0)]
@@ -118,7 +178,7 @@ def test_an_unknown_option_is_refused_with_the_known_ones(name):
 def small(request):
   """A small network with variables that are nowhere zero, and images."""
   name = request.param
-  model = models.create_model(name, num_classes=CLASSES, **SMALL[name])
+  model = _small_model(name)
   size = SMALL_SIZE.get(name, (37, 50))
   rng = np.random.default_rng(0)
   image = rng.normal(size=(3, *size, 3)).astype(np.float32)
@@ -139,6 +199,10 @@ def small(request):
 def test_a_trained_step_is_finite_and_reaches_every_kernel(small):
   model, variables, image = small
   rest = {k: v for k, v in variables.items() if k != "params"}
+  labels = {}
+  if getattr(model, "takes_label", False):
+    rng = np.random.default_rng(1)
+    labels = {"label": rng.integers(0, CLASSES, image.shape[:3])}
 
   @jax.jit
   def gradients(params):
@@ -149,6 +213,7 @@ def test_a_trained_step_is_finite_and_reaches_every_kernel(small):
         train=True,
         mutable=list(rest),
         rngs={"dropout": jax.random.key(3)},
+        **labels,
       )
       total = sum(jnp.mean(jnp.sin(x)) for x in outputs.values())
       return total, changed

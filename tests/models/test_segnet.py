@@ -220,3 +220,63 @@ def test_the_input_is_normalised(basic, kind):
 def test_an_unknown_input_norm_is_refused():
   with pytest.raises(ValueError, match="lrn, lcn, none; got 'lnr'"):
     _shapes("segnet_basic", (32, 32), input_norm="lnr")
+
+
+@pytest.mark.parametrize(
+  ("name", "millions", "exact"),
+  [
+    ("segnet_basic_bilinear", 0.625, 612_224),
+    ("segnet_basic", 1.425, 1_415_040),
+    ("segnet_basic_encoder_addition", 1.425, 1_415_040),
+    ("segnet_basic_single_channel_decoder", 0.625, 624_768),
+    ("fcn_basic", 0.65, 645_312),
+    ("fcn_basic_no_addition", 0.65, 643_200),
+    ("fcn_basic_no_dim_reduction", 1.625, 1_660_800),
+    ("fcn_basic_no_addition_no_dim_reduction", 1.625, 1_660_800),
+  ],
+)
+def test_parameters_of_table_1(name, millions, exact):
+  """Weights alone, 11 classes; the paper's 1.625 is 2.2 % below any count."""
+  model = models.create_model(name, num_classes=11, bias=False)
+  shapes = jax.eval_shape(
+    model.init, jax.random.key(0), jnp.zeros((1, 32, 32, 3))
+  )
+  flat = jax.tree_util.tree_leaves_with_path(shapes["params"])
+  kernels = sum(x.size for path, x in flat if x.ndim == 4)
+  assert kernels == exact
+  assert kernels == pytest.approx(millions * 1e6, rel=0.03)
+
+
+def test_fcn_basic_starts_from_bilinear_upsampling():
+  """A map of ones stays one, as far as the zeros around it do not reach."""
+  model = models.create_model("fcn_basic_no_addition", num_classes=3)
+  head = model.head(num_classes=3, dtype="float32", bn_momentum=0.9)
+  features = {
+    f"stage{i}": jnp.ones((1, 256 >> i, 256 >> i, 64)) for i in (1, 2, 3, 4)
+  }
+  words = {"size": (256, 256), "train": False}
+  variables = head.init(jax.random.key(0), features, **words)
+  variables["params"]["score4"]["kernel"] = jnp.full((1, 1, 64, 3), 1 / 64)
+  logits = head.apply(variables, features, **words)
+  # Each of four doublings lets zeros in by 3 pixels, and doubles what was.
+  reach = 3 * (1 + 2 + 4 + 8)
+  inner = logits[:, reach:-reach, reach:-reach]
+  np.testing.assert_allclose(inner, 1, rtol=1e-5)
+  assert np.all(logits[:, 0] < 0.9)
+
+
+def test_bayesian_segnet_samples_only_when_a_key_is_given():
+  model = models.create_model(
+    "bayesian_segnet", num_classes=3, widths=(4, 4, 4, 4, 4)
+  )
+  image = np.random.default_rng(0).normal(size=(1, 32, 32, 3)).astype("f4")
+  variables = model.init(jax.random.key(0), image)
+
+  def logits(seed=None):
+    rngs = None if seed is None else {"dropout": jax.random.key(seed)}
+    return np.asarray(model.apply(variables, image, rngs=rngs)["logits"])
+
+  np.testing.assert_array_equal(logits(), logits())
+  np.testing.assert_array_equal(logits(1), logits(1))
+  assert np.abs(logits(1) - logits(2)).max() > 1e-3
+  assert np.abs(logits(1) - logits()).max() > 1e-3

@@ -1,5 +1,7 @@
 """Transposed convolutions against torch, each other and their definition."""
 
+import functools
+
 import jax
 from jax import test_util
 import jax.numpy as jnp
@@ -199,3 +201,77 @@ def test_impossible_settings_are_refused(settings, message):
 def test_bilinear_deconv_refuses_a_factor_of_zero():
   with pytest.raises(ValueError, match="factor must be positive"):
     convolution.bilinear_deconv(_normal((1, 3, 3, 1)), factor=0)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("dilation", [1, 2, 5])
+@pytest.mark.parametrize("size", [(7, 9), (8, 12)])
+def test_depthwise_conv_equals_torch_and_the_reference(stride, dilation, size):
+  torch = pytest.importorskip("torch")
+  rng = np.random.default_rng(0)
+  x = rng.normal(size=(2, *size, 5)).astype(np.float32)
+  kernel = rng.normal(size=(3, 3, 5)).astype(np.float32)
+  words = {"stride": stride, "dilation": dilation}
+
+  def loss(function, x, kernel):
+    return (function(x, kernel, **words) ** 2).sum()
+
+  got = convolution.depthwise_conv(x, kernel, **words)
+  expected = torch.nn.functional.conv2d(
+    torch.from_numpy(x).permute(0, 3, 1, 2),
+    torch.from_numpy(kernel).permute(2, 0, 1)[:, None],
+    stride=stride,
+    dilation=dilation,
+    padding=dilation,
+    groups=5,
+  ).permute(0, 2, 3, 1)
+  np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
+  reference = convolution.depthwise_conv_reference
+  ours, theirs = (
+    jax.grad(functools.partial(loss, function), (0, 1))(x, kernel)
+    for function in (convolution.depthwise_conv, reference)
+  )
+  for a, b in zip(ours, theirs):
+    np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3)
+
+
+def test_depthwise_conv_refuses():
+  x = np.zeros((1, 4, 4, 3), np.float32)
+  with pytest.raises(ValueError, match="2 channels and the features 3"):
+    convolution.depthwise_conv(x, np.zeros((3, 3, 2), np.float32))
+  with pytest.raises(ValueError, match="reaches beyond"):
+    convolution.depthwise_conv(x, np.zeros((7, 7, 3), np.float32), padding=0)
+
+
+@pytest.mark.parametrize("factor", [2, 3, 4, 32])
+def test_bilinear_deconv_of_an_odd_kernel(factor):
+  """FCN-AlexNet's kernel of 63 at stride 32."""
+  x = np.random.default_rng(0).normal(size=(1, 3, 4, 2)).astype(np.float32)
+  kernel = resizing.bilinear_kernel(2 * factor - 1, 2)
+  expected = convolution.transposed_conv(x, kernel, stride=factor)
+  got = convolution.bilinear_deconv(x, factor=factor, kernel=2 * factor - 1)
+  np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
+  with pytest.raises(ValueError, match="kernel must be"):
+    convolution.bilinear_deconv(x, factor=factor, kernel=2 * factor + 1)
+
+
+@pytest.mark.parametrize("layout", ["torch", "tensorflow"])
+def test_a_classifier_is_a_convolution(layout):
+  """Its heat map is the classifier, run at every position."""
+  rng = np.random.default_rng(0)
+  x = rng.normal(size=(1, 7, 8, 3)).astype(np.float32)
+  weights = rng.normal(size=(4 * 5 * 3, 6)).astype(np.float32)
+  kernel = convolution.kernel_of_dense(weights, window=(4, 5), layout=layout)
+  heat = jax.lax.conv_general_dilated(
+    x, kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
+  )
+  assert heat.shape == (1, 4, 4, 6)
+  for i in range(4):
+    for j in range(4):
+      window = x[0, i : i + 4, j : j + 5]
+      if layout == "torch":
+        window = window.transpose(2, 0, 1)
+      expected = window.reshape(-1) @ weights
+      np.testing.assert_allclose(heat[0, i, j], expected, rtol=1e-4, atol=1e-5)
+  with pytest.raises(ValueError, match="60 inputs are no map of 7 x 7"):
+    convolution.kernel_of_dense(weights, window=(7, 7))

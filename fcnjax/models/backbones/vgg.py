@@ -4,8 +4,13 @@ Paper: Simonyan and Zisserman, "Very deep convolutional networks for
   large-scale image recognition", ICLR 2015, configuration D.
 Implements: the paper, with Caffe's pooling, which rounds sizes up.
 Differs: there are no fully connected layers (FCN makes convolutions of them,
-  SegNet drops them). Kernels start from He et al.'s normal distribution, with
-  which this depth can be trained from scratch; the paper needed pretraining.
+  SegNet drops them). Pools may have windows of 3, as DeepLab's. Where the
+  output stride is less than 32, the last pools do not stride and what follows
+  them is dilated: pools of 3 are kept with stride 1, as in DeepLab; pools of 2,
+  which would shift the map by half a pixel, are left out, as in the front-end
+  of dilated convolutions. Kernels start from He et al.'s normal distribution,
+  with which this depth can be trained from scratch; the paper needed
+  pretraining.
 """
 
 from flax import linen as nn
@@ -21,20 +26,43 @@ from fcnjax.ops import pooling
 DEPTHS = (2, 2, 3, 3, 3)
 WIDTHS = (64, 128, 256, 512, 512)
 
-# (kernel, stride) of every layer from the image to pool5.
-LAYERS = tuple(
-  layer for depth in DEPTHS for layer in ((3, 1),) * depth + ((2, 2),)
-)
+
+def layers(
+  *, pool: int = 2, output_stride: int = 32
+) -> tuple[tuple[int, ...], ...]:
+  """Returns (kernel, stride, dilation) of every layer from image to pool5."""
+  found, stride, rate = [], 1, 1
+  for depth in DEPTHS:
+    found += [(3, 1, rate)] * depth
+    if stride < output_stride:
+      found, stride = [*found, (pool, 2, 1)], stride * 2
+    else:
+      found += [(pool, 1, 1)] if pool == 3 else []
+      rate *= 2
+  return tuple(found)
+
+
+LAYERS = layers()
 
 
 class VGG16(nn.Module):
-  """image -> stage1 ... stage5, the five pooled maps, of strides 2 to 32.
+  """image -> stage1 ... stage5, the five pooled maps.
+
+  Their strides are 2 to 32, or up to `output_stride`.
 
   Attributes:
     widths: channels of the five stages.
     first_padding: zeros around the image at conv1_1: 1 keeps its size, FCN
       has 100.
+    padding: zeros around the maps at all other convolutions: None keeps their
+      size, 0 makes them valid.
+    pool: window of the pools, 2 or 3.
+    output_stride: 8, 16 or 32; the variables are the same.
+    rarefied: whether nothing strides at all: pools keep their windows, and
+      windows and kernels behind are dilated (Long et al. 2015, section 3.2).
     rounding: how pooling rounds sizes, "ceil" as Caffe or "floor".
+    dropout: rate after the pools of stages 3 to 5, see
+      `blocks.sampled_dropout`.
     norm: see `blocks.norm`; between convolution and ReLU.
     bn_momentum: see `blocks.norm`.
     bn_epsilon: added to the variance.
@@ -44,7 +72,12 @@ class VGG16(nn.Module):
 
   widths: tuple[int, ...] = WIDTHS
   first_padding: int = 1
+  padding: int | None = None
+  pool: int = 2
+  output_stride: int = 32
+  rarefied: bool = False
   rounding: str = "ceil"
+  dropout: float = 0.0
   norm: str = "none"
   bn_momentum: float = 0.9
   bn_epsilon: float = 1e-5
@@ -55,13 +88,19 @@ class VGG16(nn.Module):
   def __call__(
     self, image: Float[Array | np.ndarray, "b h w c"], *, train: bool = False
   ) -> typing.Features:
-    """Returns "stage1" ... and the pools' "index1" ..., uint8, for unpooling.
+    """Returns "stage1" ... and, of pools of 2, "index1" ..., for unpooling.
 
     Raises:
-      ValueError: if `widths` does not have five entries.
+      ValueError: if `widths` does not have five entries, or `pool` or
+        `output_stride` is unknown.
     """
     if len(self.widths) != len(DEPTHS):
       raise ValueError(f"widths must name five stages, got {self.widths}.")
+    if self.pool not in (2, 3) or self.output_stride not in (8, 16, 32):
+      raise ValueError(
+        "pool must be 2 or 3 and output_stride 8, 16 or 32; got "
+        f"{self.pool} and {self.output_stride}."
+      )
     norm = blocks.norm(
       self.norm,
       train=train,
@@ -72,12 +111,28 @@ class VGG16(nn.Module):
     )
     features = {}
     x = jnp.asarray(image, self.dtype)
+    stride, rate = 1, 1
     for stage, (depth, width) in enumerate(zip(DEPTHS, self.widths), 1):
       for i in range(1, depth + 1):
         name = f"conv{stage}_{i}"
-        pad = self.first_padding if name == "conv1_1" else 1
-        x = blocks.conv(width, 3, padding=pad, name=name, dtype=self.dtype)(x)
+        pad = self.first_padding if name == "conv1_1" else self.padding
+        x = blocks.conv(
+          width, 3, padding=pad, dilation=rate, name=name, dtype=self.dtype
+        )(x)
         x = nn.relu(norm(x, name=f"{name}_bn"))
-      x, index = pooling.max_pool_with_argmax(x, rounding=self.rounding)
-      features[f"stage{stage}"], features[f"index{stage}"] = x, index
+      step = 2 if stride < self.output_stride and not self.rarefied else 1
+      before, stride, rate = rate, stride * step, rate * 2 // step
+      if self.rarefied:
+        x = pooling.max_pool(x, window=self.pool, stride=1, dilation=before)
+      elif self.pool == 3:
+        x = pooling.max_pool(
+          x, window=3, stride=step, padding=1, rounding=self.rounding
+        )
+      elif step == 2:
+        x, features[f"index{stage}"] = pooling.max_pool_with_argmax(
+          x, rounding=self.rounding
+        )
+      if stage >= 3:
+        x = blocks.sampled_dropout(self, self.dropout, x, train=train)
+      features[f"stage{stage}"] = x
     return features

@@ -1,0 +1,124 @@
+"""DeepLabv3+ (Chen, Zhu, Papandreou, Schroff, Adam: ECCV 2018).
+
+  python train.py --config=configs/deeplabv3p.py --workdir=runs/deeplabv3p
+
+trains the whole Xception-65 on the embedded scenes, from noise.
+
+Variants (numbers of the release: train.py, common.py, g3doc/pascal.md):
+  voc2012         Xception-65, output stride 16, crop 513, batch 16, SGD .9,
+                  poly .9 from .007, 30,000 steps, scales .5–2; the release
+                  starts from ImageNet weights and trains on SBD's images as
+                  well (Table 5: mean IoU .7979, .8002 at stride 8).
+  voc2012_os8     then at stride 8 with frozen batch norm, rate 1e-4:
+                  --config.init_from=RUN
+  cityscapes      crop 769, 90,000 steps, no image-level feature
+                  (Table 7: .7914).
+  resnet101       voc2012 with ResNet-101, decay 1e-4 (Table 3: .7885).
+  folder          your own images and masks:
+                  --config.data.images=DIR --config.data.masks=DIR
+                  --config.data.num_classes=K
+"""
+
+from fcnjax.cli import config as configs, defaults
+
+
+def get_config(variant: str = ""):
+  """Returns the config of a variant."""
+  config = defaults.get_config()
+  config.model.name = "deeplabv3p_xception65"
+  config.optimizer.name = "sgd"
+  config.optimizer.learning_rate = 0.007
+  config.optimizer.schedule = "poly"
+  config.optimizer.momentum = 0.9
+  config.optimizer.weight_decay = 4e-5
+  # Biases learn twice as fast; depthwise kernels and batch norm do not decay.
+  config.optimizer.groups = (
+    ("depthwise/kernel$", 1.0, 0.0),
+    ("(bn|norm)/", 1.0, 0.0),
+    ("bias$", 2.0, 0.0),
+  )
+  configs.variant(
+    variant,
+    {
+      "": _scenes,
+      "voc2012": _voc,
+      "voc2012_os8": _voc_os8,
+      "cityscapes": _cityscapes,
+      "resnet101": _resnet101,
+      "folder": _folder,
+    },
+  )(config)
+  return config
+
+
+def _scenes(config):
+  config.model.options = {"bn_momentum": 0.9}  # .9997 is for 30,000 steps
+  config.optimizer.learning_rate = 0.05
+  config.optimizer.warmup = 20
+  config.steps = 300
+  config.batch_size = 8
+  config.eval_every = config.checkpoint_every = 150
+  config.data.transforms = (("flip", {"vertical": True}),)
+  config.evaluation.batch_size = 16
+
+
+def _released(config, crop):
+  config.batch_size = 16
+  config.eval_every = config.checkpoint_every = 1000
+  config.data.mean = config.data.std = (127.5,)  # to [-1, 1]
+  config.data.transforms = (
+    ("random_scale", {"minimum": 0.5, "maximum": 2.0, "step": 0.25}),
+    ("random_crop", {"size": (crop, crop)}),
+    ("flip", {}),
+  )
+  config.evaluation.batch_size = 1
+
+
+def _voc(config):
+  _released(config, 513)
+  defaults.voc(config, 2012)
+  config.steps = 30_000
+
+
+def _voc_os8(config):
+  _voc(config)
+  config.model.options = {"output_stride": 8, "norm": "frozen"}
+  config.optimizer.learning_rate = 1e-4
+
+
+def _cityscapes(config):
+  _released(config, 769)
+  config.model.options = {"image_pooling": False}
+  config.steps = 90_000
+  data = config.data
+  data.source = "folder"
+  data.obtain = (
+    "Cityscapes needs a login: gtFine_trainvaltest.zip and "
+    "leftImg8bit_trainvaltest.zip of cityscapes-dataset.com; unpack both so "
+    "that leftImg8bit and gtFine lie here, or set --config.data.images, "
+    "data.masks, data.val_images and data.val_masks."
+  )
+  data.images, data.masks = "leftImg8bit/train", "gtFine/train"
+  data.val_images, data.val_masks = "leftImg8bit/val", "gtFine/val"
+  data.image_suffix = "_leftImg8bit"
+  data.mask_suffix = "_gtFine_labelIds"
+  data.label_map = "cityscapes_train_ids"
+  data.num_classes = 19
+
+
+def _resnet101(config):
+  _voc(config)
+  config.model.name = "deeplabv3p_resnet101"
+  config.optimizer.weight_decay = 1e-4
+  config.optimizer.groups = config.optimizer.groups[1:]
+  config.data.mean = (123.15, 115.90, 103.06)
+  config.data.std = (1.0,)
+
+
+def _folder(config):
+  _released(config, 257)
+  defaults.folder(config)
+  config.model.options = {"bn_momentum": 0.99}
+  config.steps = 5000
+  config.batch_size = 8
+  config.eval_every = config.checkpoint_every = 500

@@ -1,0 +1,123 @@
+"""Dilated convolutions (Yu and Koltun: ICLR 2016).
+
+  python train.py --config=configs/dilation.py --workdir=runs/dilation
+
+trains front-end and Basic context module of 8 layers on the embedded scenes:
+VGG16 an eighth as wide, with batch norm, since it starts from noise.
+
+Variants (the release's train.py and the paper's appendix):
+  voc2012         the front-end: crop 500, batch 14, rate 1e-3, momentum .9,
+                  60,000 steps. The release starts from VGG16's ImageNet
+                  weights, trains on SBD's images as well, and reaches mean IoU
+                  .676 on the test split.
+  voc2012_context the Large context module on a front-end that is kept as it
+                  is, batch 14, rate 1e-3: --config.init_from=RUN
+  voc2012_joint   both together, crop 628, batch 8, rate 1e-5 (.735 on the test
+                  split): --config.init_from=RUN_CONTEXT
+  camvid          Dilation8 at once, batch 1, crop 360×480, rate 1e-5 (.653
+                  from ImageNet weights).
+  folder          your own images and masks:
+                  --config.data.images=DIR --config.data.masks=DIR
+                  --config.data.num_classes=K
+"""
+
+from fcnjax.cli import config as configs, defaults
+
+_NARROW = {"widths": (8, 16, 32, 64, 64), "fc_channels": 128, "norm": "batch"}
+
+
+def get_config(variant: str = ""):
+  """Returns the config of a variant."""
+  config = defaults.get_config()
+  config.model.name = "dilation8"
+  config.optimizer.name = "sgd"
+  config.optimizer.momentum = 0.9
+  config.optimizer.weight_decay = 5e-4
+  config.optimizer.groups = (("bias$", 2.0, 0.0),)
+  config.loss.normalization = "pixels"
+  configs.variant(
+    variant,
+    {
+      "": _scenes,
+      "voc2012": _voc,
+      "voc2012_context": _voc_context,
+      "voc2012_joint": _voc_joint,
+      "camvid": _camvid,
+      "folder": _folder,
+    },
+  )(config)
+  return config
+
+
+def _from_noise(config):
+  config.model.options = _NARROW
+  config.optimizer.name = "adamw"
+  config.optimizer.learning_rate = 2e-3
+  config.optimizer.schedule = "cosine"
+  config.optimizer.weight_decay = 1e-4
+  config.optimizer.groups = ()
+
+
+def _scenes(config):
+  _from_noise(config)
+  config.steps = 300
+  config.batch_size = 4
+  config.eval_every = config.checkpoint_every = 150
+  config.data.transforms = (("flip", {"vertical": True}),)
+
+
+def _voc(config):
+  defaults.voc(config, 2012)
+  config.model.name = "dilation_frontend"
+  config.optimizer.learning_rate = 1e-3
+  config.steps = 60_000
+  config.batch_size = 14
+  config.eval_every = config.checkpoint_every = 2000
+  config.data.mean = (116.52, 111.36, 102.93)  # RGB
+  config.data.std = (1.0,)
+  config.data.transforms = (
+    ("random_crop", {"size": (500, 500), "boundary": "reflect"}),
+    ("flip", {}),
+  )
+  config.evaluation.batch_size = 1
+
+
+def _voc_context(config):
+  _voc(config)
+  config.model.name = "dilation8"
+  config.model.options = {"context": "large"}
+  config.init_drop = ("^params/context/",)
+  config.optimizer.groups = (
+    ("^(?!context/)", 0.0, 0.0),
+    ("bias$", 2.0, 0.0),
+  )
+
+
+def _voc_joint(config):
+  _voc(config)
+  config.model.name = "dilation8"
+  config.model.options = {"context": "large"}
+  config.optimizer.learning_rate = 1e-5
+  config.batch_size = 8
+  config.data.transforms = (
+    ("random_crop", {"size": (628, 628), "boundary": "reflect"}),
+    ("flip", {}),
+  )
+
+
+def _camvid(config):
+  defaults.camvid(config)
+  config.optimizer.learning_rate = 1e-5
+  config.steps = 40_000
+  config.batch_size = 1
+  config.mesh.data = 1
+  config.eval_every = config.checkpoint_every = 1000
+  config.data.transforms = (("flip", {}),)
+
+
+def _folder(config):
+  defaults.folder(config)
+  _from_noise(config)
+  config.steps = 5000
+  config.batch_size = 4
+  config.eval_every = config.checkpoint_every = 500

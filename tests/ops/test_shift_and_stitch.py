@@ -1,0 +1,66 @@
+"""Two ways to dense predictions, each the other's oracle."""
+
+import functools
+
+import jax
+from jax import lax
+import numpy as np
+import pytest
+
+from fcnjax.models.backbones import vgg
+from fcnjax.ops import shift_and_stitch
+
+
+@pytest.mark.parametrize("size", [(243, 250)])
+def test_a_whole_network_stitched_equals_its_rarefied_form(size):
+  """All of VGG16, five pools, a stride of 32: 1024 shifts."""
+  build = functools.partial(
+    vgg.VGG16, widths=(2, 2, 3, 3, 3), first_padding=0, padding=0,
+    rounding="floor",
+  )  # fmt: skip
+  strided, dense = build(), build(rarefied=True)
+  rng = np.random.default_rng(0)
+  image = rng.normal(size=(1, *size, 3)).astype(np.float32)
+  variables = strided.init(jax.random.key(0), image)
+  network = jax.jit(lambda x: strided.apply(variables, x)["stage5"])
+  stitched = shift_and_stitch.shift_and_stitch(network, image, factor=32)
+  expected = jax.jit(lambda x: dense.apply(variables, x)["stage5"])(image)
+  assert expected.shape[1:3] == tuple(side - 212 + 1 for side in size)
+  np.testing.assert_allclose(stitched, expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3])
+def test_a_rarefied_filter_is_a_dilated_one(stride):
+  rng = np.random.default_rng(0)
+  x = rng.normal(size=(1, 12, 13, 2)).astype(np.float32)
+  kernel = rng.normal(size=(3, 2, 2, 4)).astype(np.float32)
+  conv = functools.partial(
+    lax.conv_general_dilated,
+    window_strides=(1, 1),
+    padding="VALID",
+    dimension_numbers=("NHWC", "HWIO", "NHWC"),
+  )
+  got = conv(x, shift_and_stitch.rarefied(kernel, stride=stride))
+  expected = conv(x, kernel, rhs_dilation=(stride, stride))
+  np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_stitching_a_window_sum():
+  """Every pixel says the sum of its own window, whatever the stride."""
+  x = np.arange(1.0, 7 * 9 + 1, dtype=np.float32).reshape(1, 7, 9, 1)
+
+  def network(x):
+    return lax.reduce_window(
+      x, np.float32(0), lax.add, (1, 3, 3, 1), (1, 2, 2, 1), "VALID"
+    )
+
+  got = shift_and_stitch.shift_and_stitch(network, x, factor=2)
+  windows = np.lib.stride_tricks.sliding_window_view(x[0, ..., 0], (3, 3))
+  np.testing.assert_allclose(got[0, ..., 0], windows.sum((-1, -2)))
+
+
+def test_the_factor_is_positive():
+  with pytest.raises(ValueError, match="factor must be positive"):
+    shift_and_stitch.shift_and_stitch(
+      lambda x: x, np.zeros((1, 2, 2, 1)), factor=0
+    )
