@@ -48,7 +48,7 @@ SMALL = {
   "dilation_frontend": _VGG,
   "dilation7": _VGG | {"context": "large"},
   "dilation8": _VGG | {"norm": "batch"},
-  "dilation10": _VGG,
+  "dilation10": _VGG | {"context": "large"},
   "deeplab_largefov": _VGG,
   "deeplabv2_vgg16": _VGG,
   "deeplabv2_resnet101": {"rates": (1, 2)},
