@@ -29,7 +29,7 @@ SMALL = {
   "fcn8s_vgg16": _FCN | {"norm": "batch"},
   "fcn8s_atonce_vgg16": _FCN,
   "fcn32s_alexnet": {"widths": (4, 4, 6, 6, 4), "fc_channels": 8},
-  "fcn32s_googlenet": {"width": 0.05},
+  "fcn32s_googlenet": {"width": 0.1, "norm": "batch"},
   "fcn_resnet50": {"channels": 8},
   "fcn_resnet101": {"channels": 8},
   "segnet_vgg16": {"widths": (4, 4, 4, 4, 4)},
