@@ -217,6 +217,11 @@ def check(config: ml_collections.ConfigDict) -> None:
       raise errors.InputError(
         f"--config.{key}: expected at least {least}, got {config[key]}."
       )
+  if not 0 < config.loss.sampling <= 1:
+    raise errors.InputError(
+      "--config.loss.sampling: expected a share in (0, 1], got "
+      f"{config.loss.sampling}."
+    )
   for key, (right, example) in _FORMS.items():
     if not all(right(entry) for entry in config[key]):
       raise errors.InputError(

@@ -54,6 +54,7 @@ def get_config() -> ml_collections.ConfigDict:
         # or k numbers: "0.5,2,1".
         "class_weights": "none",
         "class_weight_power": 1.0,  # 0.5 = their square roots
+        "sampling": 1.0,  # share of the pixels whose loss counts, drawn anew
         "separation": 0.0,  # w0 of U-Net's eq. 2; 0 = no pixel weights
         "separation_sigma": 5.0,  # pixels
         "separation_class": 1,  # whose connected components are kept apart

@@ -175,6 +175,7 @@ def _run(
       normalization=normalization,
       class_weights=class_weights(path / "cache"),
       aux_weight=config.loss.aux_weight,
+      sampling=config.loss.sampling,
       accumulate=config.accumulate,
       ema_decay=config.ema_decay,
       takes_label=getattr(model, "takes_label", False),

@@ -51,6 +51,7 @@ def train_step(
   normalization: str = "weights",
   class_weights: tuple[float, ...] | None = None,
   aux_weight: float = 0.0,
+  sampling: float = 1.0,
   accumulate: int = 1,
   ema_decay: float = 0.0,
   takes_label: bool = False,
@@ -66,6 +67,8 @@ def train_step(
     normalization: a word of `losses.NORMALIZATIONS`.
     class_weights: a factor for each class.
     aux_weight: of the auxiliary logits' loss.
+    sampling: probability with which a pixel's loss counts; the others' weights
+      are 0 in this step (Long et al. 2015, section 4.4).
     accumulate: number of parts that the batch is cut into, one after another
       through the network; the gradient is that of the whole batch. Batch norm
       sees the parts.
@@ -84,6 +87,10 @@ def train_step(
     class_weights=None if class_weights is None else jnp.array(class_weights),
     weight=batch.get("weight"),
   )
+  if sampling < 1:
+    # A key that no part of the batch and no dropout has.
+    drawn = jax.random.fold_in(key, 2**31 - 1)
+    weights *= jax.random.bernoulli(drawn, sampling, weights.shape)
   divisor = losses.normalizer(
     batch["label"], weights, normalization=normalization
   )

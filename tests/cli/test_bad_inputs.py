@@ -174,6 +174,7 @@ def test_unknown_model_and_option(capsys, folder):
     ("data.transforms=(('jitter',{'pixels':'x'}),)", "jitter"),
     ("model.options.depth=deep", "model: "),
     ("model.options.width=2.5", "expected int"),
+    ("loss.sampling=0.0", "(0, 1]"),
     ("loss.class_weights=1,2", "set one of them"),
     ("data={}", "a section of words"),
     ("model.options.a.b=1", "no such word"),

@@ -77,6 +77,32 @@ def test_accumulation_does_not_change_the_step(normalization):
   chex.assert_trees_all_close(a.params, b.params, rtol=1e-5, atol=1e-6)
 
 
+def test_sampling_counts_a_share_of_the_pixels_drawn_anew_at_each_step():
+  """The loss of constant logits, summed, counts the pixels: log 3 each."""
+  batch = _batch()
+  state, run = _setup(Linear(), sampling=0.25, normalization="sum")
+  zeros = jax.tree.map(jnp.zeros_like, state.params)
+  valid = (batch["label"] != 255).sum()
+  run, counts = jax.jit(run), []
+  for number in range(3):
+    start = state.replace(params=zeros, step=jnp.int32(number))
+    _, metrics = run(start, batch)
+    _, again = run(start, batch)
+    assert metrics["loss"] == again["loss"]
+    counts.append(float(metrics["loss"]) / np.log(3))
+  assert len(set(counts)) == 3
+  spread = 4 * np.sqrt(valid * 0.25 * 0.75)  # Four standard deviations.
+  assert np.abs(np.array(counts) - 0.25 * valid).max() < spread
+
+
+def test_sampling_does_not_depend_on_the_parts():
+  state, whole = _setup(Linear(), sampling=0.5)
+  _, parts = _setup(Linear(), sampling=0.5, accumulate=4)
+  a, _ = jax.jit(whole)(state, _batch())
+  b, _ = jax.jit(parts)(state, _batch())
+  chex.assert_trees_all_close(a.params, b.params, rtol=1e-5, atol=1e-6)
+
+
 def test_every_collection_is_carried():
   state, run = _setup(Normed(), aux_weight=0.4)
   new, metrics = jax.jit(run)(state, _batch())
