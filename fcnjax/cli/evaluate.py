@@ -103,7 +103,11 @@ def report(
   outlines = scores["boundary_f1"]
   print(
     f"{split}, {scores['images']} images, checkpoint of step {step}: mean IoU "
-    f"{scores['mean_iou']:.4f}, BF "
-    + (f"{outlines:.4f}" if np.isfinite(outlines) else "– (outlines ignored)")
+    f"{100 * scores['mean_iou']:.2f} %, BF "
+    + (
+      f"{100 * outlines:.2f} %"
+      if np.isfinite(outlines)
+      else "– (outlines ignored)"
+    )
   )
   print(page.write(path))

@@ -7,7 +7,9 @@ import argparse
 from collections.abc import Sequence
 import os
 import pathlib
+import signal
 import sys
+import threading
 
 from fcnjax import _version, errors
 
@@ -189,7 +191,23 @@ def _run(arguments: argparse.Namespace, overrides: Sequence[str]) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-  """Runs a command and returns its exit code."""
+  """Runs a command and returns its exit code.
+
+  Ctrl-C ends the process at once (130 in a shell): threads of the libraries
+  may not survive an exception. While training steps are made it saves first,
+  see fcnjax/training/loop.py.
+  """
+  handled = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+  if handled and threading.current_thread() is threading.main_thread():
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+      return _main(argv)
+    finally:
+      signal.signal(signal.SIGINT, signal.default_int_handler)
+  return _main(argv)
+
+
+def _main(argv: Sequence[str] | None) -> int:
   # Quiet libraries: what they say at start tells the user nothing.
   os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
   os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")

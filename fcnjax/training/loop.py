@@ -22,7 +22,7 @@ class Terminated(RuntimeError):  # noqa: N818
 
 
 class _Signals:
-  """Notes SIGTERM and SIGINT; a second Ctrl-C interrupts at once."""
+  """Notes SIGTERM and SIGINT; a second Ctrl-C ends the process at once."""
 
   def __init__(self):
     self.received: str | None = None
@@ -37,8 +37,8 @@ class _Signals:
     return self
 
   def _note(self, number, frame):
-    if number == signal.SIGINT and self.received:
-      raise KeyboardInterrupt
+    if number == signal.SIGINT:
+      signal.signal(number, signal.SIG_DFL)
     self.received = signal.Signals(number).name
 
   def __exit__(self, *exc):

@@ -112,6 +112,18 @@ def test_sigkill_at_a_random_step(seed, uninterrupted, tmp_path):
   _assert_same(tmp_path, uninterrupted)
 
 
+@pytest.mark.parametrize("seconds", [1.5, 3.5])
+def test_ctrl_c_before_the_first_step_is_no_traceback(seconds, tmp_path):
+  """While libraries are imported, and while the network is compiled."""
+  process = _start(tmp_path)
+  time.sleep(seconds)
+  assert not _records(tmp_path)
+  process.send_signal(signal.SIGINT)
+  _, error = process.communicate(timeout=60)
+  assert process.returncode == -signal.SIGINT
+  assert "Traceback" not in error
+
+
 @pytest.mark.slow
 def test_sigterm_saves_and_ends(uninterrupted, tmp_path):
   process = _start(tmp_path)
