@@ -21,9 +21,11 @@ class TrainState:
     ema: an exponential moving average of `params`, or None.
   """
 
+  # Not typed: trees of shapes, shardings and the like have this form, too, and
+  # Orbax puts one such leaf in the place of an empty dict.
   step: Any
   params: Any
-  collections: dict[str, Any]
+  collections: Any
   opt_state: Any
   ema: Any = None
 
