@@ -34,10 +34,19 @@ ARGUMENTS = [
 ]
 
 
-def _start(workdir):
+# As in a terminal: what runs in the background may ignore Ctrl-C.
+IN_A_TERMINAL = (
+  "-c",
+  "import signal, sys; from fcnjax.cli import main;"
+  "signal.signal(signal.SIGINT, signal.default_int_handler);"
+  "sys.exit(main.main(['train', *sys.argv[1:]]))",
+)
+
+
+def _start(workdir, program=("train.py",)):
   environment = {**os.environ, "XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"}
   return subprocess.Popen(
-    [sys.executable, "train.py", f"--workdir={workdir}", *ARGUMENTS],
+    [sys.executable, *program, f"--workdir={workdir}", *ARGUMENTS],
     cwd=ROOT,
     env=environment,
     stdout=subprocess.DEVNULL,
@@ -115,7 +124,7 @@ def test_sigkill_at_a_random_step(seed, uninterrupted, tmp_path):
 @pytest.mark.parametrize("seconds", [1.5, 3.5])
 def test_ctrl_c_before_the_first_step_is_no_traceback(seconds, tmp_path):
   """While libraries are imported, and while the network is compiled."""
-  process = _start(tmp_path)
+  process = _start(tmp_path, IN_A_TERMINAL)
   time.sleep(seconds)
   assert not _records(tmp_path)
   process.send_signal(signal.SIGINT)
