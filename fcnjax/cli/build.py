@@ -84,10 +84,8 @@ def chosen(table: dict[str, Any], word: str, key: str) -> Any:
   return table[word]
 
 
-def model(
-  config: ml_collections.ConfigDict, *, num_classes: int, **options: Any
-) -> Any:
-  """Returns the Linen module; `options` override those of the config.
+def model(config: ml_collections.ConfigDict, *, num_classes: int) -> Any:
+  """Returns the Linen module.
 
   Raises:
     InputError: if the name, an option or the precision is unknown.
@@ -103,7 +101,7 @@ def model(
       num_classes=num_classes,
       in_channels=config.data.channels,
       dtype=config.precision,
-      **{**config.model.options.to_dict(), **options},
+      **config.model.options.to_dict(),
     )
   except (TypeError, ValueError) as error:
     raise errors.InputError(f"model: {error}") from error

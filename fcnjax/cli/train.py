@@ -215,7 +215,7 @@ def _run(
       score = None  # Nothing but ignored pixels: no candidate for the best.
     saved.save(step, state, mean_iou=score)
 
-  recording = build.model(config, num_classes=len(classes), bn_momentum=0.0)
+  recording = model.clone(bn_momentum=0.0)
 
   def with_statistics(state: states.TrainState) -> states.TrainState:
     """Averages batch norm's statistics, of the parameters to be evaluated."""

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from flax import linen as nn
 
-from fcnjax.models import deeplab, dilation, fcn, hdnet, segnet, unet
+from fcnjax.models import deeplab, deeplabv3, dilation, fcn, hdnet, segnet, unet
 from fcnjax.models.backbones import resnet, vgg, xception
 
 
@@ -87,27 +87,27 @@ def _deeplab_vgg16(venue: str, rates: tuple[int, ...]) -> Entry:
 
 
 def _deeplabv3(depth: int) -> Entry:
-  build = functools.partial(deeplab.deeplabv3, depths=resnet.DEPTHS[depth])
+  build = functools.partial(deeplabv3.deeplabv3, depths=resnet.DEPTHS[depth])
   stem = ((3, 2), (3, 1), (3, 1))  # deep, instead of the classic 7x7
   last = resnet.layers(depth, output_stride=16, stride_unit="last")[1:]
   return Entry(build, _V3, (*stem, *last, (3, 1, 18), (1, 1)), (513, 513))
 
 
 def _deeplabv3p(backbone: Any, layers: Any) -> Entry:
-  build = functools.partial(deeplab.deeplabv3p, backbone=backbone)
+  build = functools.partial(deeplabv3.deeplabv3p, backbone=backbone)
   return Entry(build, _V3P, (*layers, (3, 1, 18)), (513, 513))
 
 
 def _xception(depth: int) -> Entry:
   return _deeplabv3p(
-    deeplab.xception_backbone(depth), xception.layers(depth, 16)
+    deeplabv3.xception_backbone(depth), xception.layers(depth, 16)
   )
 
 
 def _resnet(depth: int) -> Entry:
   layers = resnet.layers(depth, output_stride=16, stride_unit="last")
   stem = ((3, 2), (3, 1), (3, 1))
-  return _deeplabv3p(deeplab.resnet_backbone(depth), (*stem, *layers[1:]))
+  return _deeplabv3p(deeplabv3.resnet_backbone(depth), (*stem, *layers[1:]))
 
 
 MODELS: dict[str, Entry] = {

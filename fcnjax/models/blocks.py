@@ -163,6 +163,20 @@ def sampled_dropout(
   return nn.Dropout(rate, deterministic=not drop)(x)
 
 
+def norm_of(
+  module: nn.Module, *, train: bool, epsilon: float, shift: float = 0.0
+) -> Callable[..., Array]:
+  """Returns `norm` by the fields `norm`, `bn_momentum`, `dtype` of a module."""
+  return norm(
+    module.norm,
+    train=train,
+    momentum=module.bn_momentum,
+    epsilon=epsilon,
+    shift=shift,
+    dtype=module.dtype,
+  )
+
+
 class UpConv(nn.Module):
   """Transposed convolution whose kernel is as long as its stride.
 
@@ -301,13 +315,7 @@ class FCNHead(nn.Module):
   def __call__(
     self, features: typing.Features, *, size: tuple[int, int], train: bool
   ) -> Float[Array, "b h w k"]:
-    normalise = norm(
-      self.norm,
-      train=train,
-      momentum=self.bn_momentum,
-      epsilon=1e-5,
-      dtype=self.dtype,
-    )
+    normalise = norm_of(self, train=train, epsilon=1e-5)
     x = features[self.stage]
     x = conv(self.channels, 3, bias=False, name="conv", dtype=self.dtype)(x)
     x = nn.relu(normalise(x, name="conv_bn"))

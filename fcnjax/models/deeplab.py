@@ -1,25 +1,16 @@
-"""DeepLab v1, v2, v3 and v3+: dilated convolutions for large fields of view.
+"""DeepLab v1 and v2: dilated convolutions for large fields of view.
 
 Paper: Chen, Papandreou, Kokkinos, Murphy and Yuille, "Semantic image
   segmentation with deep convolutional nets and fully connected CRFs", ICLR 2015
-  (v1, LargeFOV); the same, "DeepLab", PAMI 2017 (v2, ASPP); Chen, Papandreou,
-  Schroff and Adam, "Rethinking atrous convolution for semantic image
-  segmentation", 2017 (v3); Chen, Zhu, Papandreou, Schroff and Adam,
-  "Encoder-decoder with atrous separable convolution for semantic image
-  segmentation", ECCV 2018 (v3+).
-Implements: v1 and v2 on VGG16 as in the released Caffe networks, v2 on
-  ResNet-101 as in its ports, v3 and v3+ as in the release for TensorFlow: its
-  end points, initialisation and batch-norm constants, logits interpolated with
-  corners aligned.
-Differs: the loss of v1 and v2 is taken on labels shrunk by 8 in the release;
-  here logits are interpolated to the label's size first, as v3 found better
-  (Table 8). The copy of v1's files has an average pool behind pool5, which the
-  paper does not name and is not here. `variant="torchvision"` of v3 has the
-  form that torchvision publishes weights of: another 3x3 convolution behind
-  the pyramid, dropout 0.5 in it, and corners not aligned.
+  (v1, LargeFOV); the same, "DeepLab", PAMI 2017 (v2, ASPP).
+Implements: both on VGG16 as in the released Caffe networks, v2 on ResNet-101 as
+  in its ports.
+Differs: the loss is taken on labels shrunk by 8 in the release; here logits are
+  interpolated to the label's size first, as v3 found better (its Table 8). The
+  copy of v1's files has an average pool behind pool5, which the paper does not
+  name and is not here.
 """
 
-from collections.abc import Callable
 import functools
 
 from flax import linen as nn
@@ -28,20 +19,11 @@ from jaxtyping import Array, Float
 
 from fcnjax import typing
 from fcnjax.models import blocks, segmenter
-from fcnjax.models.backbones import resnet, vgg, xception
+from fcnjax.models.backbones import resnet, vgg
 from fcnjax.ops import resizing
-
-# Rates of the pyramid at output stride 16 (v3, section 4.1.2), doubled at 8.
-RATES = {32: (3, 6, 9), 16: (6, 12, 18), 8: (12, 24, 36)}
 
 V1_RATES = (12,)
 V2_RATES = (6, 12, 18, 24)  # ASPP-L
-
-# v3+'s batch norm outside of the backbone.
-BN_MOMENTUM = 0.9997
-BN_EPSILON = 1e-5
-
-VARIANTS = ("paper", "torchvision")
 
 _GAUSSIAN = nn.initializers.normal(0.01)
 
@@ -135,144 +117,6 @@ def deeplabv2_resnet(
   )
 
 
-def deeplabv3(
-  *,
-  num_classes: int,
-  in_channels: int,
-  dtype: str,
-  depths: tuple[int, ...] = resnet.DEPTHS[101],
-  widths: tuple[int, ...] = resnet.WIDTHS,
-  variant: str = "paper",
-  output_stride: int = 16,
-  multi_grid: tuple[int, ...] = (1, 2, 4),
-  channels: int = 256,
-  auxiliary: bool = False,
-  norm: str = "batch",
-  bn_momentum: float = BN_MOMENTUM,
-) -> segmenter.Segmenter:
-  """Returns DeepLab v3 on ResNet.
-
-  Args:
-    num_classes: number of classes.
-    in_channels: channels of the image.
-    dtype: compute dtype.
-    depths: units of the four stages.
-    widths: of the units' 3x3 convolutions, by stage.
-    variant: "paper" (the release, deep stem) or "torchvision".
-    output_stride: 8, 16 or 32; the variables are the same.
-    multi_grid: factors of the last stage's dilations.
-    channels: of the pyramid.
-    auxiliary: whether scores of stage4 help training, as in torchvision.
-    norm: see `blocks.norm`.
-    bn_momentum: see `blocks.norm`.
-  """
-  blocks.check_choice("variant", variant, VARIANTS)
-  torchvision = variant == "torchvision"
-  aux_head = functools.partial(blocks.FCNHead, stage="stage4", channels=256)
-  return segmenter.Segmenter(
-    num_classes=num_classes,
-    backbone=functools.partial(
-      resnet.ResNet,
-      depths=depths,
-      widths=widths,
-      stem="classic" if torchvision else "deep",
-      stride_unit="first" if torchvision else "last",
-      output_stride=output_stride,
-      multi_grid=multi_grid,
-      norm=norm,
-    ),
-    head=functools.partial(
-      Head,
-      rates=RATES[output_stride],
-      channels=channels,
-      dropout=0.5 if torchvision else 0.1,
-      last_conv=torchvision,
-      convention="half_pixel" if torchvision else "align_corners",
-      norm=norm,
-    ),
-    aux_head=functools.partial(aux_head, norm=norm) if auxiliary else None,
-    in_channels=in_channels,
-    dtype=dtype,
-    bn_momentum=bn_momentum,
-  )
-
-
-def deeplabv3p(
-  *,
-  num_classes: int,
-  in_channels: int,
-  dtype: str,
-  backbone: functools.partial,
-  output_stride: int = 16,
-  channels: int = 256,
-  low_level_channels: int = 48,
-  decoder: bool = True,
-  separable: bool | None = None,
-  image_pooling: bool = True,
-  norm: str = "batch",
-  bn_momentum: float = BN_MOMENTUM,
-) -> segmenter.Segmenter:
-  """Returns DeepLab v3+.
-
-  Args:
-    num_classes: number of classes.
-    in_channels: channels of the image.
-    dtype: compute dtype.
-    backbone: constructor of an `Xception` or a `ResNet`.
-    output_stride: 8, 16 or 32; the variables are the same, so that a network
-      trained at 16 is evaluated at 8.
-    channels: of pyramid and decoder.
-    low_level_channels: that the map of stride 4 is reduced to (Table 1).
-    decoder: whether there is one; without, this is v3.
-    separable: whether pyramid and decoder have separable convolutions; None:
-      on Xception, as in the paper's tables.
-    image_pooling: whether the pyramid has the image-level feature; Cityscapes
-      is better without (Table 7).
-    norm: see `blocks.norm`.
-    bn_momentum: see `blocks.norm`.
-  """
-  if separable is None:
-    separable = backbone.func is xception.Xception
-  return segmenter.Segmenter(
-    num_classes=num_classes,
-    backbone=functools.partial(
-      backbone, output_stride=output_stride, norm=norm
-    ),
-    head=functools.partial(
-      Head,
-      rates=RATES[output_stride],
-      channels=channels,
-      low_level_channels=low_level_channels if decoder else 0,
-      separable=separable,
-      image_pooling=image_pooling,
-      norm=norm,
-    ),
-    in_channels=in_channels,
-    dtype=dtype,
-    bn_momentum=bn_momentum,
-  )
-
-
-def xception_backbone(
-  depth: int = 65,
-) -> functools.partial:
-  """Returns the constructor of an Xception for `deeplabv3p`."""
-  return functools.partial(xception.Xception, table=xception.BLOCKS[depth])
-
-
-def resnet_backbone(
-  depth: int = 101, multi_grid: tuple[int, ...] = (1, 2, 4)
-) -> functools.partial:
-  """Returns the constructor of the release's ResNet for `deeplabv3p`."""
-  return functools.partial(
-    resnet.ResNet,
-    depths=resnet.DEPTHS[depth],
-    stem="deep",
-    stride_unit="last",
-    multi_grid=multi_grid,
-  )
-
-
 class ScoreSum(nn.Module):
   """v1 and v2: scores of several dilations, summed.
 
@@ -321,102 +165,3 @@ class ScoreSum(nn.Module):
     x = nn.Dropout(self.dropout, deterministic=not train)(nn.relu(x))
     score = conv(self.num_classes, 1, kernel_init=_GAUSSIAN, name=f"fc8_{rate}")
     return score(x).astype(jnp.float32)
-
-
-class Head(nn.Module):
-  """v3 and v3+: spatial pyramid, decoder if wanted, logits.
-
-  Attributes:
-    num_classes: number of classes.
-    rates: dilations of the pyramid's 3x3 convolutions.
-    channels: of pyramid and decoder.
-    low_level_channels: that the map of stride 4 is reduced to; 0 for no
-      decoder.
-    separable: whether the 3x3 convolutions are separable.
-    image_pooling: whether the pyramid has the mean of the map.
-    last_conv: whether a 3x3 convolution precedes the logits of v3.
-    dropout: rate after the pyramid, in [0, 1).
-    convention: of the interpolations.
-    norm: see `blocks.norm`.
-    bn_momentum: see `blocks.norm`.
-    dtype: compute dtype.
-  """
-
-  num_classes: int
-  rates: tuple[int, ...]
-  channels: int = 256
-  low_level_channels: int = 0
-  separable: bool = False
-  image_pooling: bool = True
-  last_conv: bool = False
-  dropout: float = 0.1
-  convention: str = "align_corners"
-  norm: str = "batch"
-  bn_momentum: float = BN_MOMENTUM
-  dtype: str = "float32"
-
-  @nn.compact
-  def __call__(
-    self, features: typing.Features, *, size: tuple[int, int], train: bool
-  ) -> Float[Array, "b h w k"]:
-    norm = blocks.norm(
-      self.norm,
-      train=train,
-      momentum=self.bn_momentum,
-      epsilon=BN_EPSILON,
-      dtype=self.dtype,
-    )
-
-    def conv(x, width, kernel, name, rate=1):
-      if kernel == 3 and self.separable:
-        return blocks.SeparableConv(
-          width,
-          norm,
-          dilation=rate,
-          depthwise_init=nn.initializers.truncated_normal(0.33),
-          pointwise_init=nn.initializers.truncated_normal(0.06),
-          dtype=self.dtype,
-          name=name,
-        )(x)
-      module = blocks.conv(
-        width, kernel, dilation=rate, bias=False, name=name, dtype=self.dtype
-      )
-      return nn.relu(norm(module(x), name=f"{name}_bn"))
-
-    resize = functools.partial(
-      resizing.resize_bilinear, convention=self.convention
-    )
-    x = self._pyramid(features["stage5"], conv, resize)
-    x = nn.Dropout(self.dropout, deterministic=not train)(x)
-    if self.last_conv:
-      x = conv(x, self.channels, 3, "last_conv")
-    if self.low_level_channels:
-      low = conv(features["low_level"], self.low_level_channels, 1, "low_level")
-      x = jnp.concatenate([resize(x, low.shape[1:3]), low], axis=-1)
-      for i in (1, 2):
-        x = conv(x, self.channels, 3, f"decoder_conv{i}")
-    score = blocks.conv(
-      self.num_classes,
-      1,
-      kernel_init=_GAUSSIAN,
-      name="logits",
-      dtype=self.dtype,
-    )
-    return resize(score(x).astype(jnp.float32), size)
-
-  def _pyramid(
-    self, x: Array, conv: Callable[..., Array], resize: Callable[..., Array]
-  ) -> Array:
-    """Atrous spatial pyramid pooling, in the release's order."""
-    branches = []
-    if self.image_pooling:
-      mean = jnp.mean(x, axis=(1, 2), keepdims=True)
-      pooled = conv(mean, self.channels, 1, "image_pooling")
-      branches.append(resize(pooled, x.shape[1:3]))
-    branches.append(conv(x, self.channels, 1, "aspp0"))
-    branches += [
-      conv(x, self.channels, 3, f"aspp{i}", rate)
-      for i, rate in enumerate(self.rates, 1)
-    ]
-    joined = jnp.concatenate(branches, axis=-1)
-    return conv(joined, self.channels, 1, "concat_projection")

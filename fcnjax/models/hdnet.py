@@ -31,6 +31,7 @@ from fcnjax.ops import attention, resizing
 
 RANGES = (3, 5, 7, 9, 11, 15, 19)  # pixels, of the feature map
 HFD_WEIGHT = 0.1
+BN_EPSILON = 1e-5
 CENTRE_INITS = ("means", "random")
 
 
@@ -71,7 +72,7 @@ class LocationAwareAttention(nn.Module):
   def __call__(
     self, x: Float[Array, "b h w c"], *, train: bool
   ) -> Float[Array, "b h w c"]:
-    norm = _norm(self, train)
+    norm = blocks.norm_of(self, train=train, epsilon=BN_EPSILON)
     conv = functools.partial(blocks.conv, dtype=self.dtype)
     theta = conv(self.reduced, 1, name="theta")(x)
     relations = [
@@ -97,7 +98,7 @@ class Head(nn.Module):
   def __call__(
     self, x: Float[Array, "b h w c"], *, train: bool
   ) -> tuple[Float[Array, "b h w k"], Float[Array, "b h w d"]]:
-    norm = _norm(self, train)
+    norm = blocks.norm_of(self, train=train, epsilon=BN_EPSILON)
 
     def conv(x, name):
       module = blocks.conv(
@@ -267,13 +268,3 @@ class HDNet(nn.Module):
       if loss is not None:
         outputs["loss"] = self.hfd_weight * loss
     return outputs
-
-
-def _norm(module: nn.Module, train: bool):
-  return blocks.norm(
-    module.norm,
-    train=train,
-    momentum=module.bn_momentum,
-    epsilon=1e-5,
-    dtype=module.dtype,
-  )

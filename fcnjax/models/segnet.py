@@ -144,14 +144,7 @@ def segnet_basic(
 
 
 def _norm(module: nn.Module, *, train: bool) -> Callable[..., Array]:
-  return blocks.norm(
-    module.norm,
-    train=train,
-    momentum=module.bn_momentum,
-    epsilon=BN_EPSILON,
-    shift=BN_SHIFT,
-    dtype=module.dtype,
-  )
+  return blocks.norm_of(module, train=train, epsilon=BN_EPSILON, shift=BN_SHIFT)
 
 
 def _sizes(size: tuple[int, int], depth: int) -> list[tuple[int, int]]:

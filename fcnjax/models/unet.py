@@ -67,13 +67,7 @@ class DoubleConv(nn.Module):
   def __call__(
     self, x: Float[Array, "b h w c"], *, train: bool
   ) -> Float[Array, "b h2 w2 d"]:
-    norm = blocks.norm(
-      self.norm,
-      train=train,
-      momentum=self.bn_momentum,
-      epsilon=1e-5,
-      dtype=self.dtype,
-    )
+    norm = blocks.norm_of(self, train=train, epsilon=1e-5)
     for i in (1, 2):
       x = blocks.conv(
         self.features,

@@ -165,6 +165,13 @@ def test_other_channels(name, channels):
 
 
 @pytest.mark.parametrize("name", SMALL)
+def test_statistics_of_single_batches_can_be_recorded(name):
+  """Which training asks of every network, whether it has batch norm or not."""
+  model = models.create_model(name, num_classes=CLASSES)
+  assert model.clone(bn_momentum=0.0).bn_momentum == 0
+
+
+@pytest.mark.parametrize("name", SMALL)
 def test_an_unknown_option_is_refused_with_the_known_ones(name):
   option = next(iter(SMALL[name]))
   with pytest.raises(ValueError) as error:

@@ -247,6 +247,38 @@ def test_parameters_of_table_1(name, millions, exact):
   assert kernels == pytest.approx(millions * 1e6, rel=0.03)
 
 
+@pytest.mark.parametrize(
+  ("plain", "added", "zeroed"),
+  [
+    ("segnet_basic", "segnet_basic_encoder_addition", "conv_decode"),
+    ("fcn_basic_no_addition", "fcn_basic", "deconv4"),
+    (
+      "fcn_basic_no_addition_no_dim_reduction",
+      "fcn_basic_no_dim_reduction",
+      "deconv4",
+    ),
+  ],
+)
+def test_addition_lets_the_encoder_past_a_layer_of_zeros(plain, added, zeroed):
+  """Without it the scores behind such a layer are alike everywhere."""
+  image = np.random.default_rng(0).normal(size=(1, 32, 32, 3)).astype("f4")
+  spread = {}
+  for name in (plain, added):
+    model = models.create_model(name, num_classes=3, width=4, kernel=3)
+    variables = model.init(jax.random.key(0), image)
+    head = variables["params"]["head"]
+    variables["params"]["head"] = {
+      word: jax.tree.map(jnp.zeros_like, leaf)
+      if word.startswith(zeroed)
+      else leaf
+      for word, leaf in head.items()
+    }
+    logits = model.apply(variables, image)["logits"]
+    spread[name] = float(logits.std(axis=(1, 2)).max())
+  assert spread[plain] < 1e-6
+  assert spread[added] > 0.01
+
+
 def test_fcn_basic_starts_from_bilinear_upsampling():
   """A map of ones stays one, as far as the zeros around it do not reach."""
   model = models.create_model("fcn_basic_no_addition", num_classes=3)

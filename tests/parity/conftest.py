@@ -19,20 +19,21 @@ def torch_():
     if importlib.util.find_spec(name) is None:
       pytest.skip(f"{name} is not installed: pip install --no-deps {name}")
   import torch
+  from torch import library
 
-  register = torch.library.register_fake
+  register = library.register_fake
 
   def register_others(name, *args, **kwargs):
     if isinstance(name, str) and name.startswith("torchvision::"):
       return lambda function: function
     return register(name, *args, **kwargs)
 
-  torch.library.register_fake = register_others
+  library.register_fake = register_others
   try:
     import timm
     import torchvision
   finally:
-    torch.library.register_fake = register
+    library.register_fake = register
   this = sys.modules[__name__]
   this.torch, this.timm, this.torchvision = torch, timm, torchvision
   return this

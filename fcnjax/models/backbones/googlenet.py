@@ -69,13 +69,7 @@ class Conv(nn.Module):
   def __call__(
     self, x: Float[Array, "b h w c"], *, train: bool
   ) -> Float[Array, "b h2 w2 d"]:
-    norm = blocks.norm(
-      self.norm,
-      train=train,
-      momentum=self.bn_momentum,
-      epsilon=1e-3,
-      dtype=self.dtype,
-    )
+    norm = blocks.norm_of(self, train=train, epsilon=1e-3)
     x = blocks.conv(
       self.features,
       self.kernel,

@@ -161,13 +161,7 @@ class ResNet(nn.Module):
   def __call__(
     self, image: Float[Array | np.ndarray, "b h w c"], *, train: bool = False
   ) -> typing.Features:
-    norm = blocks.norm(
-      self.norm,
-      train=train,
-      momentum=self.bn_momentum,
-      epsilon=self.bn_epsilon,
-      dtype=self.dtype,
-    )
+    norm = blocks.norm_of(self, train=train, epsilon=self.bn_epsilon)
     stages = plan(
       depths=self.depths,
       output_stride=self.output_stride,

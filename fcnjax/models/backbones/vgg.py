@@ -101,13 +101,8 @@ class VGG16(nn.Module):
         "pool must be 2 or 3 and output_stride 8, 16 or 32; got "
         f"{self.pool} and {self.output_stride}."
       )
-    norm = blocks.norm(
-      self.norm,
-      train=train,
-      momentum=self.bn_momentum,
-      epsilon=self.bn_epsilon,
-      shift=self.bn_shift,
-      dtype=self.dtype,
+    norm = blocks.norm_of(
+      self, train=train, epsilon=self.bn_epsilon, shift=self.bn_shift
     )
     features = {}
     x = jnp.asarray(image, self.dtype)

@@ -121,13 +121,7 @@ class Unit(nn.Module):
     self, x: Float[Array, "b h w c"], *, train: bool
   ) -> tuple[Float[Array, "b h2 w2 d"], Float[Array, "b h w e"]]:
     """Returns the output, and that of the second separable convolution."""
-    norm = blocks.norm(
-      self.norm,
-      train=train,
-      momentum=self.bn_momentum,
-      epsilon=self.bn_epsilon,
-      dtype=self.dtype,
-    )
+    norm = blocks.norm_of(self, train=train, epsilon=self.bn_epsilon)
     y, second = x, None
     for i, (width, dilation) in enumerate(zip(self.widths, self.dilations), 1):
       y = blocks.SeparableConv(
@@ -192,13 +186,7 @@ class Xception(nn.Module):
       "bn_epsilon": self.bn_epsilon,
       "dtype": self.dtype,
     }
-    norm = blocks.norm(
-      self.norm,
-      train=train,
-      momentum=self.bn_momentum,
-      epsilon=self.bn_epsilon,
-      dtype=self.dtype,
-    )
+    norm = blocks.norm_of(self, train=train, epsilon=self.bn_epsilon)
     conv = functools.partial(
       blocks.conv, bias=False, kernel_init=INIT, dtype=self.dtype
     )

@@ -1,0 +1,80 @@
+"""Backbones: parameters, and one set of variables at every output stride."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fcnjax.models.backbones import resnet, xception
+
+
+@pytest.mark.parametrize(
+  ("build", "parameters"),
+  [
+    (functools.partial(resnet.ResNet, stem="deep"), 42.62e6),
+    (functools.partial(xception.Xception, table=xception.BLOCKS[41]), 24.92e6),
+    (xception.Xception, 37.87e6),
+    (functools.partial(xception.Xception, table=xception.BLOCKS[71]), 40.29e6),
+  ],
+)
+def test_parameters_of_the_backbones(build, parameters):
+  image = jax.ShapeDtypeStruct((1, 65, 65, 3), jnp.float32)
+  shapes = jax.eval_shape(build().init, jax.random.key(0), image)
+  ours = sum(x.size for x in jax.tree.leaves(shapes["params"]))
+  assert ours == pytest.approx(parameters, rel=2e-4)
+
+
+_TABLE = (
+  xception.Block("entry_block1", (4, 4, 4), 2),
+  xception.Block("entry_block2", (4, 6, 6), 2),
+  xception.Block("entry_block3", (8, 8, 8), 2),
+  xception.Block("middle_block1", (8, 8, 8), 1, "sum", 2),
+  xception.Block("exit_block1", (8, 8, 8), 2),
+  xception.Block("exit_block2", (8, 8, 8), 1, "none"),
+)
+
+
+@pytest.mark.parametrize(
+  "build",
+  [
+    functools.partial(xception.Xception, table=_TABLE, stem=(4, 4)),
+    functools.partial(
+      resnet.ResNet, depths=(2, 2, 2, 3), widths=(2, 2, 3, 4),
+      stride_unit="last", stem="deep",
+    ),
+    functools.partial(
+      resnet.ResNet, depths=(2, 2, 2, 3), widths=(2, 2, 3, 4)
+    ),
+  ],
+)  # fmt: skip
+def test_a_finer_output_stride_sees_the_same(build):
+  """Every second value of the finer map is the coarser one's, where padding
+  is out of reach: dilation took the place of the stride, nothing else."""
+  rng = np.random.default_rng(0)
+  image = rng.normal(size=(1, 577, 577, 3)).astype(np.float32)
+  coarse = build(output_stride=32)
+  variables = coarse.init(jax.random.key(0), image)
+  maps = {
+    stride: np.asarray(
+      build(output_stride=stride).apply(variables, image)["stage5"]
+    )[0]
+    for stride in (8, 16, 32)
+  }
+  assert [m.shape[0] for m in maps.values()] == [73, 37, 19]
+  for stride in (8, 16):
+    step = 32 // stride
+    ours = maps[stride][::step, ::step][9:10, 9:10]
+    np.testing.assert_allclose(ours, maps[32][9:10, 9:10], rtol=1e-3, atol=1e-4)
+
+
+def test_multi_grid_multiplies_the_last_dilations():
+  plan = resnet.plan(
+    depths=(3, 4, 23, 3),
+    output_stride=16,
+    stride_unit="last",
+    multi_grid=(1, 2, 4),
+  )
+  assert [rate for _, rate in plan[-1]] == [2, 4, 8]
+  assert {rate for _, rate in plan[-2]} == {1}
