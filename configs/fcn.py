@@ -23,6 +23,21 @@ Variants:
                   batches of 20, momentum .9, mean loss, rate 1e-4, 1e-3 and
                   5e-5, 175 epochs (Table 1: .560, .398, .425, from ImageNet
                   weights and with SBD's images).
+  nyudv2_rgb, nyudv2_hha, nyudv2_rgbd, nyudv2_rgb_hha
+                  FCN-32s on 40 classes of NYUDv2 (.292, .242, .305, .328): of
+                  colour, of HHA, of colour and log-depth as a fourth channel
+                  (--config.init_from=RUN_RGB), and of two networks averaged
+                  (--config.init_from=color=RUN_RGB,hha=RUN_HHA).
+  siftflow, siftflow_16s, siftflow_8s
+                  33 semantic and 3 geometric classes of SIFT Flow at once
+                  (16s: .395, geometric accuracy .943).
+  pascal_context, pascal_context_16s, pascal_context_8s
+                  59 classes and background (.318, .348, .351).
+  scenes_32s, scenes_16s, scenes_8s
+                  the released chain, small: each from noise, or the finer from
+                  the coarser: --config.init_from=RUN
+  scenes_alexnet, scenes_googlenet
+                  FCN-32s on AlexNet and GoogLeNet, small.
   camvid, camvid_small, isbi2012, isbi2012_small
                   FCN-8s from noise, with batch norm; _small for a CPU.
   folder          your own images and masks:
@@ -63,6 +78,21 @@ def get_config(variant: str = ""):
       "voc2011_cvpr": _voc_cvpr("vgg16", 1e-4),
       "voc2011_alexnet": _voc_cvpr("alexnet", 1e-3),
       "voc2011_googlenet": _voc_cvpr("googlenet", 5e-5),
+      "nyudv2_rgb": _nyudv2_rgb,
+      "nyudv2_hha": _nyudv2_hha,
+      "nyudv2_rgbd": _nyudv2_rgbd,
+      "nyudv2_rgb_hha": _nyudv2_rgb_hha,
+      "siftflow": _siftflow("32s", 1e-10),
+      "siftflow_16s": _siftflow("16s", 1e-12, new="score_pool4"),
+      "siftflow_8s": _siftflow("8s", 1e-12, new="score_pool3"),
+      "pascal_context": _pascal_context("32s", 1e-10),
+      "pascal_context_16s": _pascal_context("16s", 1e-12, new="score_pool4"),
+      "pascal_context_8s": _pascal_context("8s", 1e-14, new="score_pool3"),
+      "scenes_32s": _scenes_chain("32s"),
+      "scenes_16s": _scenes_chain("16s", new="score_pool4"),
+      "scenes_8s": _scenes_chain("8s", new="score_pool3"),
+      "scenes_alexnet": _scenes_alexnet,
+      "scenes_googlenet": _scenes_googlenet,
       "camvid": _camvid,
       "camvid_small": _camvid_small,
       "isbi2012": _isbi2012,
@@ -82,24 +112,48 @@ def _scenes(config):
   config.evaluation.batch_size = 16
 
 
-def _voc(*, stride, learning_rate, new="", steps=100_000):
-  """The released recipe (voc-fcn*/solver.prototxt)."""
-
+def _scenes_chain(stride, *, new=""):
   def recipe(config):
+    _scenes(config)
     config.model.name = f"fcn{stride}_vgg16"
-    config.optimizer.name = "sgd"
-    config.optimizer.learning_rate = learning_rate
-    config.optimizer.schedule = "constant"
-    config.optimizer.momentum = 0.99
-    config.optimizer.weight_decay = 5e-4
-    config.optimizer.groups = (("bias$", 2.0, 0.0),)  # lr_mult 2, decay_mult 0
-    config.loss.normalization = "sum"
-    config.steps = steps
-    config.batch_size = 1
-    config.mesh.data = 1
-    config.eval_every = config.checkpoint_every = 4000
     config.init_drop = (new,) if new else ()
-    config.evaluation.batch_size = 1
+
+  return recipe
+
+
+def _scenes_alexnet(config):
+  _scenes(config)
+  config.model.name = "fcn32s_alexnet"
+  config.model.options = {"widths": (24, 32, 48, 48, 32), "fc_channels": 128}
+
+
+def _scenes_googlenet(config):
+  _scenes(config)
+  config.model.name = "fcn32s_googlenet"
+  config.model.options = {"width": 0.25, "norm": "batch"}
+
+
+def _released(config, stride, learning_rate, new="", steps=100_000):
+  """"Heavy" learning (voc-fcn*/solver.prototxt): one whole image a step."""
+  config.model.name = f"fcn{stride}_vgg16"
+  config.optimizer.name = "sgd"
+  config.optimizer.learning_rate = learning_rate
+  config.optimizer.schedule = "constant"
+  config.optimizer.momentum = 0.99
+  config.optimizer.weight_decay = 5e-4
+  config.optimizer.groups = (("bias$", 2.0, 0.0),)  # lr_mult 2, decay_mult 0
+  config.loss.normalization = "sum"
+  config.steps = steps
+  config.batch_size = 1
+  config.mesh.data = 1
+  config.eval_every = config.checkpoint_every = 4000
+  config.init_drop = (new,) if new else ()
+  config.evaluation.batch_size = 1
+
+
+def _voc(*, stride, learning_rate, new="", steps=100_000):
+  def recipe(config):
+    _released(config, stride, learning_rate, new, steps)
     defaults.voc(config, 2011)
     # RGB; the release subtracts it in BGR and does not divide.
     config.data.mean = (122.67892, 116.66877, 104.00699)
@@ -128,6 +182,91 @@ def _voc_cvpr(net, learning_rate):
     config.mesh.data = -1
     config.data.transforms = (("pad_to", {"size": (500, 500)}),)
     config.eval_every = config.checkpoint_every = 973  # 175 epochs in all
+
+  return recipe
+
+
+_NYUDV2_RGB = (92.318, 97.203, 116.190)
+_NYUDV2_HHA = (132.431, 94.076, 118.477)
+
+
+def _nyudv2_rgb(config):
+  """nyud-fcn32s-color; trained on trainval, 795 images."""
+  _released(config, "32s", 1e-10)
+  data = config.data
+  data.source = "folder"
+  data.obtain = (
+    "NYUDv2 as FCN's authors prepared it is nyud.tar.gz of "
+    "dl.caffe.berkeleyvision.org; write its segmentation/*.mat as index PNGs "
+    "(0 = void, 1 to 40) to nyud/masks, or set --config.data.images, "
+    "data.masks, data.train_list and data.val_list."
+  )
+  data.images, data.masks = "nyud/images", "nyud/masks"
+  data.train_list, data.val_list = "nyud/trainval.txt", "nyud/test.txt"
+  data.num_classes = 40
+  data.label_map = "zero_is_ignored"
+  data.mean, data.std = _NYUDV2_RGB, (1.0,)
+
+
+def _nyudv2_hha(config):
+  """nyud-fcn32s-hha: disparity, height above ground, angle with gravity."""
+  _nyudv2_rgb(config)
+  config.data.images = "nyud/hha"
+  config.data.mean = _NYUDV2_HHA
+
+
+def _nyudv2_rgbd(config):
+  """nyud-fcn32s-color-d: the depth filters start as the mean of the others."""
+  _nyudv2_rgb(config)
+  config.data.second_images = "nyud/depth"
+  config.data.second_channels = 1
+  config.data.second_log = True
+  config.data.mean = (*_NYUDV2_RGB, 7.844)
+  config.init_widen = ("conv1_1/kernel$",)
+
+
+def _nyudv2_rgb_hha(config):
+  """nyud-fcn32s-color-hha: late fusion."""
+  _nyudv2_rgb(config)
+  config.model.name = "fcn32s_late_fusion"
+  config.optimizer.learning_rate = 1e-12
+  config.data.second_images = "nyud/hha"
+  config.data.mean = (*_NYUDV2_RGB, *_NYUDV2_HHA)
+
+
+def _siftflow(stride, learning_rate, new=""):
+  """siftflow-fcn*: both losses are summed, trained on 2486 images."""
+
+  def recipe(config):
+    _released(config, stride, learning_rate, new)
+    config.model.options = {"second_classes": 3}
+    data = config.data
+    data.source = "folder"
+    data.obtain = (
+      "SIFT Flow is SiftFlowDataset.zip of www.cs.unc.edu/~jtighe; write its "
+      "SemanticLabels and GeoLabels as index PNGs (0 = void, classes from 1) "
+      "to siftflow/semantic and siftflow/geometric, or set "
+      "--config.data.images, data.masks, data.second_masks and the lists."
+    )
+    data.images, data.masks = "siftflow/images", "siftflow/semantic"
+    data.second_masks, data.second_classes = "siftflow/geometric", 3
+    data.train_list = "siftflow/trainval.txt"
+    data.val_list = "siftflow/test.txt"
+    data.num_classes = 33
+    data.label_map = "zero_is_ignored"
+    data.mean, data.std = (108.353, 115.294, 114.578), (1.0,)
+
+  return recipe
+
+
+def _pascal_context(stride, learning_rate, new=""):
+  """pascalcontext-fcn*: class 0 is everything else."""
+
+  def recipe(config):
+    _released(config, stride, learning_rate, new, steps=300_000)
+    defaults.pascal_context(config)
+    config.data.num_classes = 60
+    config.data.mean, config.data.std = (122.67892, 116.66877, 104.00699), (1.0,)
 
   return recipe
 

@@ -50,17 +50,8 @@ def _pascal_context(config):
   config.steps = 24_990  # 80 epochs of 4998 images
   config.batch_size = 16
   config.eval_every = config.checkpoint_every = 1000
+  defaults.pascal_context(config)
   data = config.data
-  data.source = "folder"
-  data.obtain = (
-    "PASCAL-Context is VOC 2010's images (TrainVal tar) and masks made of its "
-    "own annotations: index PNGs of 0 = background, 1 to 59; give them as "
-    "--config.data.images, data.masks, data.train_list and data.val_list."
-  )
-  data.images = "VOCdevkit/VOC2010/JPEGImages"
-  data.masks = "VOCdevkit/VOC2010/Context"
-  data.train_list = "VOCdevkit/VOC2010/context_train.txt"
-  data.val_list = "VOCdevkit/VOC2010/context_val.txt"
   data.num_classes = 59
   data.label_map = "zero_is_ignored"
   data.mean = (123.7, 116.3, 103.5)  # ImageNet's, RGB in [0, 255]

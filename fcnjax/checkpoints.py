@@ -9,6 +9,7 @@ import re
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from orbax.checkpoint import v1 as ocp
 
 from fcnjax import errors
@@ -49,7 +50,12 @@ def difference(saved: Any, wanted: Any) -> str:
 
 
 def merge(
-  theirs: Any, ours: Any, *, drop: Sequence[str] = (), where: str = "init_from"
+  theirs: Any,
+  ours: Any,
+  *,
+  drop: Sequence[str] = (),
+  widen: Sequence[str] = (),
+  where: str = "init_from",
 ) -> tuple[Any, list[str]]:
   """Returns `ours` with every array of `theirs` that has its path and shape.
 
@@ -58,23 +64,34 @@ def merge(
     ours: variables of this one.
     drop: regular expressions; a path that one of them is found in may stay as
       it is in `ours`, or be left behind in `theirs`.
+    widen: regular expressions of kernels [h, w, c, d] that may take more
+      channels c in `ours`: those start from the mean of the others, as FCN's
+      depth channel does from red, green and blue.
     where: what `theirs` is, for the message.
 
   Returns:
-    The merged variables, and a line for each path that was dropped.
+    The merged variables, and a line for each path that was dropped or widened.
 
   Raises:
     InputError: names what does not fit and is not dropped, or a pattern that
       is no regular expression.
   """
-  for pattern in drop:
-    try:
-      re.compile(pattern)
-    except re.error as error:
-      raise errors.InputError(
-        f"init_drop: {pattern!r} is no regular expression ({error})."
-      ) from error
+  for word, patterns in (("init_drop", drop), ("init_widen", widen)):
+    for pattern in patterns:
+      try:
+        re.compile(pattern)
+      except re.error as error:
+        raise errors.InputError(
+          f"{word}: {pattern!r} is no regular expression ({error})."
+        ) from error
   old, new = _flat(theirs), _flat(ours)
+  wider = {
+    name: _widened(old[name], new[name].shape[2])
+    for name in old.keys() & new.keys()
+    if _is_wider(new[name].shape, old[name].shape)
+    and any(re.search(pattern, name) for pattern in widen)
+  }
+  old |= wider
   fits = {
     name
     for name in old.keys() & new.keys()
@@ -95,6 +112,9 @@ def merge(
   lines = [
     f"{name}: {'stays fresh' if name in new else 'left behind'}"
     for name in dropped
+  ] + [
+    f"{name}: more channels, which start from the mean of the others"
+    for name in sorted(wider)
   ]
 
   def choose(path, leaf):
@@ -104,6 +124,20 @@ def merge(
     return jax.device_put(old[name].astype(leaf.dtype), leaf.sharding)
 
   return jax.tree_util.tree_map_with_path(choose, ours), lines
+
+
+def _is_wider(ours: Sequence[int], theirs: Sequence[int]) -> bool:
+  """Whether two kernels differ in the incoming channels alone, ours more."""
+  same = len(ours) == len(theirs) == 4 and ours[2] > theirs[2]
+  return same and (*ours[:2], ours[3]) == (*theirs[:2], theirs[3])
+
+
+def _widened(kernel: Any, channels: int) -> Any:
+  """Returns a kernel [h, w, channels, d]; what is new is the mean."""
+  mean = kernel.mean(axis=2, keepdims=True)
+  return jnp.concatenate(
+    [kernel, jnp.repeat(mean, channels - kernel.shape[2], axis=2)], axis=2
+  )
 
 
 class Checkpoints:

@@ -19,31 +19,57 @@ from fcnjax.typing import IGNORE
 #   "sum":     one: the summed loss of FCN's "heavy" learning and of U-Net.
 NORMALIZATIONS = ("weights", "pixels", "sum")
 
+# How class weights balance the classes: as factors of the loss, or as the
+# probabilities with which it counts (Long et al. 2015, section 4.4).
+BALANCES = ("weight", "sample")
+
 
 def pixel_weights(
   label: Int[Array | np.ndarray, "b h w"],
   *,
   class_weights: Float[Array | np.ndarray, "k"] | None = None,
+  balance: str = "weight",
   weight: Float[Array | np.ndarray, "b h w"] | None = None,
+  sampling: float = 1.0,
+  key: Array | None = None,
 ) -> Float[Array, "b h w"]:
   """Returns how much each pixel counts: 0 where it is ignored.
 
   Args:
     label: classes in [0, k) or 255 = ignore.
-    class_weights: a factor for each class, as in median frequency balancing.
+    class_weights: a non-negative number for each class, as in median frequency
+      balancing.
+    balance: "weight": the number is a factor; "sample": a pixel is kept with
+      this probability, in units of the largest number.
     weight: a factor for each pixel, as in U-Net (eq. 2).
+    sampling: probability with which a pixel is kept, whatever its class (Long
+      et al. 2015, section 4.4).
+    key: random; needed where pixels are drawn.
 
   Returns:
-    Non-negative weights: the product of the factors given, 0 if ignored.
+    Non-negative weights: the product of the factors given, 0 if ignored or not
+    drawn.
+
+  Raises:
+    ValueError: if `balance` is unknown.
   """
+  if balance not in BALANCES:
+    raise ValueError(f"balance must be one of {BALANCES}, got {balance!r}.")
   label = jnp.asarray(label)
+  share = sampling
   valid = label != IGNORE
   weights = valid.astype(jnp.float32)
   if class_weights is not None:
     factors = jnp.asarray(class_weights, jnp.float32)
-    weights = weights * factors[jnp.where(valid, label, 0)]
+    by_pixel = factors[jnp.where(valid, label, 0)]
+    if balance == "weight":
+      weights *= by_pixel
+    else:
+      share *= by_pixel / factors.max()
   if weight is not None:
-    weights = weights * jnp.asarray(weight, jnp.float32)
+    weights *= jnp.asarray(weight, jnp.float32)
+  if sampling < 1 or (class_weights is not None and balance == "sample"):
+    weights *= jax.random.bernoulli(key, share, weights.shape)
   return weights
 
 

@@ -11,11 +11,13 @@ import numpy as np
 
 # One example on the host: "image" uint8 or float32 [h, w, c] in [0, 255],
 # "label" uint8 [h, w] in [0, k) or 255 = ignore, "name" str, and optionally
-# "weight" float32 [h, w].
+# "weight" float32 [h, w] and "second_label", the same as "label" of a second
+# task on the same image (the geometric classes of SIFT Flow).
 Example = dict[str, Any]
 
 # A training batch: "image" f32 [b, h, w, c] (normalised), "label" i32
-# [b, h, w] in [0, k) or 255 = ignore, optionally "weight" f32 [b, h, w].
+# [b, h, w] in [0, k) or 255 = ignore, optionally "weight" f32 [b, h, w] and
+# "second_label" as "label".
 # An example that only pads the batch is an all-ignored one.
 Batch = dict[str, Array | np.ndarray]
 
@@ -23,7 +25,8 @@ Batch = dict[str, Array | np.ndarray]
 Features = dict[str, Array]
 
 # "logits" f32 [b, h, w, k] at the input's size, and what training needs
-# besides ("aux_logits", "features").
+# besides ("aux_logits", "features"); "second_logits" f32 [b, h, w, k2] of the
+# network's second task.
 Outputs = dict[str, Array]
 
 # image f32 [b, h, w, c] -> logits f32 [b, h, w, k]. Every inference strategy,

@@ -129,3 +129,27 @@ def test_huge_logits_stay_finite_in_bfloat16():
   loss = losses.cross_entropy(logits, jnp.array([[[1]]]))
   assert np.isfinite(np.asarray(loss)).all()
   np.testing.assert_allclose(loss[0, 0, 0], 2e4, rtol=1e-2)
+
+
+def test_balance_by_sampling_keeps_each_class_in_proportion():
+  """Of the mean over many draws: the weights of balance by weight."""
+  _, label = _batch(3, k=3, shape=(4, 100, 100))
+  words = {"class_weights": np.array((0.5, 1.0, 2.0))}
+  drawn = losses.pixel_weights(
+    label, balance="sample", sampling=0.5, key=jax.random.key(0), **words
+  )
+  assert set(np.unique(drawn)) == {0, 1}
+  for k, share in enumerate((0.125, 0.25, 0.5)):
+    count = (label == k).sum()
+    spread = 4 * np.sqrt(share * (1 - share) / count)
+    assert abs(float(drawn[label == k].mean()) - share) < spread
+  assert not drawn[label == 255].any()
+  again = losses.pixel_weights(
+    label, balance="sample", sampling=0.5, key=jax.random.key(1), **words
+  )
+  assert np.any(again != drawn)
+
+
+def test_another_balance_is_refused():
+  with pytest.raises(ValueError, match="'weight', 'sample'.*got 'weights'"):
+    losses.pixel_weights(np.zeros((1, 2, 2), np.int32), balance="weights")

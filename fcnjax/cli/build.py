@@ -10,7 +10,8 @@ import numpy as np
 import optax
 
 from fcnjax import errors, losses, models
-from fcnjax.inference import tiles, views, whole
+from fcnjax.cli import open_data
+from fcnjax.inference import monte_carlo, tiles, views, whole
 from fcnjax.training import optimizers, schedules, sharding
 from fcnjax.typing import PredictFn
 
@@ -47,6 +48,8 @@ OPTIMIZERS = {
 }
 
 NORMALIZATIONS = {word: word for word in losses.NORMALIZATIONS}
+TASKS = {"first": "logits", "second": "second_logits"}
+BALANCES = {word: word for word in losses.BALANCES}
 
 STRATEGIES = {
   "whole": lambda e, predict, image: whole.whole_image(
@@ -99,7 +102,7 @@ def model(config: ml_collections.ConfigDict, *, num_classes: int) -> Any:
     return models.create_model(
       config.model.name,
       num_classes=num_classes,
-      in_channels=config.data.channels,
+      in_channels=open_data.channels(config),
       dtype=config.precision,
       **config.model.options.to_dict(),
     )
@@ -200,7 +203,9 @@ def predictor(
 ) -> Callable[[Any], PredictFn]:
   """Returns variables -> (image -> logits), by the config's strategy.
 
-  Images of one size after another compile once for each size.
+  Images of one size after another compile once for each size. Called with a
+  key besides, what it returns is a sample of a network with dropout; without,
+  the mean of `evaluation.samples` of them, if that is not 0.
 
   Args:
     config: with the words of `evaluation`.
@@ -212,10 +217,11 @@ def predictor(
   """
   words = config.evaluation
   strategy = chosen(STRATEGIES, words.strategy, "evaluation.strategy")
+  output = chosen(TASKS, words.task, "evaluation.task")
 
   @jax.jit
-  def network(variables, image):
-    return apply(variables, image, train=False)["logits"]
+  def network(variables, image, keys):
+    return apply(variables, image, train=False, rngs=keys)[output]
 
   def placed(image):
     if mesh is None or len(image) % mesh.size or jax.process_count() > 1:
@@ -223,18 +229,28 @@ def predictor(
     return jax.device_put(image, sharding.by_example(mesh))
 
   def bound(variables: Any) -> PredictFn:
-    def predict(image):
+    def seen(image, keys):
       try:
         return _by_views(
           words,
           strategy,
-          lambda x: network(variables, placed(x)),
+          lambda x: network(variables, placed(x), keys),
           np.asarray(image),
         )
       except ValueError as error:
         raise errors.InputError(
           f"evaluation.strategy={words.strategy}: {error}"
         ) from error
+
+    def predict(image, key=None):
+      if key is not None:
+        return seen(image, {"dropout": key})
+      if not words.samples:
+        return seen(image, {})
+      try:
+        return monte_carlo.average(predict, image, samples=words.samples)[0]
+      except ValueError as error:
+        raise errors.InputError(f"evaluation.samples: {error}") from error
 
     return predict
 

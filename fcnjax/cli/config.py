@@ -200,6 +200,7 @@ _FORMS = {
   ),
   "data.class_names": (lambda e: isinstance(e, str), "('sky', 'road')"),
   "init_drop": (lambda e: isinstance(e, str), "('score',)"),
+  "init_widen": (lambda e: isinstance(e, str), "('conv1_1/kernel$',)"),
   "evaluation.scales": (_is_number, "(0.75, 1.0, 1.25)"),
 }
 # Heights and widths, pixels, and the least they may be.

@@ -24,10 +24,15 @@ def get_config() -> ml_collections.ConfigDict:
       # Batches, from the first on, over which batch norm's statistics are
       # averaged before each evaluation; 0 = the running averages of training.
       "statistics_batches": 0,
-      "init_from": "",  # a workdir whose parameters the run starts from
+      # A workdir whose parameters the run starts from; for a network of several
+      # ones "color=DIR,hha=DIR".
+      "init_from": "",
       # Regular expressions of parameters that init_from may leave fresh (or
       # leave behind); each is printed.
       "init_drop": (),
+      # Of kernels that see more channels here than in init_from; the additional
+      # ones start from the mean of the others.
+      "init_widen": (),
       "model": {
         "name": "unet_same",
         # Further options of the model, as create_model takes them.
@@ -54,6 +59,9 @@ def get_config() -> ml_collections.ConfigDict:
         # or k numbers: "0.5,2,1".
         "class_weights": "none",
         "class_weight_power": 1.0,  # 0.5 = their square roots
+        # What they are: "weight" = factors; "sample" = probabilities (of the
+        # largest) with which a pixel's loss counts.
+        "balance": "weight",
         "sampling": 1.0,  # share of the pixels whose loss counts, drawn anew
         "separation": 0.0,  # w0 of U-Net's eq. 2; 0 = no pixel weights
         "separation_sigma": 5.0,  # pixels
@@ -68,7 +76,8 @@ def get_config() -> ml_collections.ConfigDict:
         "test_split": "",  # evaluated once, at the end; "" = none
         "channels": 3,  # 1 = grey, 3 = RGB, 4 = RGBA
         # What the network sees, (height, width); (0, 0) = as they are. Labels
-        # are evaluated at their own size.
+        # are evaluated at their own size. Scenes are drawn in this size, with
+        # more objects in larger ones.
         "image_size": (0, 0),
         # (image - mean) / std, in [0, 255], RGB; one number or one a channel.
         # These are the embedded scenes'.
@@ -97,6 +106,16 @@ def get_config() -> ml_collections.ConfigDict:
         "val_fraction": 0.2,
         "val_images": "",
         "val_masks": "",
+        # A second image of each scene, of the same stem, whose channels the
+        # network sees behind the first's (HHA, depth).
+        "second_images": "",
+        "second_suffix": "",  # of their stems, as image_suffix
+        "second_channels": 3,  # or 1
+        "second_log": False,  # depths in 16 bits, of which the log is taken
+        # Masks of a second task, which model.options.second_classes scores.
+        # label_map, ignore and mask_suffix are those of the first.
+        "second_masks": "",
+        "second_classes": 0,
         "train_list": "",  # a text file: one stem, or "image mask", a line
         "val_list": "",
       },
@@ -114,6 +133,9 @@ def get_config() -> ml_collections.ConfigDict:
         # Averages over views of the image: resized, and each also mirrored.
         "scales": (1.0,),
         "flip": False,
+        # Averages over as many samples of a network with dropout; 0 = none.
+        "samples": 0,
+        "task": "first",  # "second": of data.second_masks
         "overlays": 4,  # examples drawn at each evaluation
       },
       "mesh": {"data": -1},  # devices; -1 = as many as divide the batch
@@ -199,6 +221,21 @@ def voc(config: ml_collections.ConfigDict, year: int) -> None:
     diningtable dog horse motorbike person pottedplant sheep sofa train
     tvmonitor""".split()  # noqa: SIM905
   )
+
+
+def pascal_context(config: ml_collections.ConfigDict) -> None:
+  """PASCAL-Context: 59 classes from 1 on, 0 is everything else."""
+  data = config.data
+  data.source = "folder"
+  data.obtain = (
+    "PASCAL-Context is VOC 2010's images (TrainVal tar) and masks made of its "
+    "own annotations: index PNGs of 0 = background, 1 to 59; give them as "
+    "--config.data.images, data.masks, data.train_list and data.val_list."
+  )
+  data.images = "VOCdevkit/VOC2010/JPEGImages"
+  data.masks = "VOCdevkit/VOC2010/Context"
+  data.train_list = "VOCdevkit/VOC2010/context_train.txt"
+  data.val_list = "VOCdevkit/VOC2010/context_val.txt"
 
 
 def folder(config: ml_collections.ConfigDict) -> None:

@@ -172,6 +172,12 @@ def _run(arguments: argparse.Namespace, overrides: Sequence[str]) -> None:
 
   from fcnjax.cli import predict
 
+  if config.data.second_images:
+    raise errors.InputError(
+      "predict reads one image of a scene, but this network sees two "
+      "(data.second_images); score it with evaluate, or predict from Python "
+      "with fcnjax.inference."
+    )
   variables, step = workdir.restore(path, config, arguments.checkpoint)
   print(f"{config.model.name}, checkpoint of step {step}", file=sys.stderr)
   size = tuple(config.data.image_size)
@@ -187,6 +193,7 @@ def _run(arguments: argparse.Namespace, overrides: Sequence[str]) -> None:
     image_size=size if any(size) else None,
     overlays=not arguments.no_overlays,
     probabilities=arguments.probabilities,
+    samples=config.evaluation.samples,
   )
 
 

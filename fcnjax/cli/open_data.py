@@ -30,27 +30,57 @@ def _folder(data, split, size, resize_label):
   ]
   if missing and data.obtain:
     raise errors.InputError(f"no folder {missing[0]}: {data.obtain}")
-  return folders.folder(
-    data.images,
-    data.masks,
-    split=split,
-    num_classes=data.num_classes or None,
-    class_names=data.class_names or None,
-    colors=data.colors,
-    label_map=_plain(data.label_map),
-    mask_values=data.mask_values or None,
-    ignore=data.ignore,
-    image_suffix=data.image_suffix,
-    mask_suffix=data.mask_suffix,
-    val_images=data.val_images or None,
-    val_masks=data.val_masks or None,
-    train_list=data.train_list or None,
-    val_list=data.val_list or None,
-    val_fraction=data.val_fraction,
-    channels=data.channels,
-    image_size=size,
-    resize_label=resize_label,
-  )
+  if data.val_images and (data.second_images or data.second_masks):
+    raise errors.InputError(
+      "data.val_images: with data.second_images or data.second_masks, what is "
+      "validated on is told by data.val_list or data.val_fraction."
+    )
+  words = {
+    "images": data.images,
+    "masks": data.masks,
+    "split": split,
+    "num_classes": data.num_classes or None,
+    "class_names": data.class_names or None,
+    "colors": data.colors,
+    "label_map": _plain(data.label_map),
+    "mask_values": data.mask_values or None,
+    "ignore": data.ignore,
+    "image_suffix": data.image_suffix,
+    "mask_suffix": data.mask_suffix,
+    "val_images": data.val_images or None,
+    "val_masks": data.val_masks or None,
+    "train_list": data.train_list or None,
+    "val_list": data.val_list or None,
+    "val_fraction": data.val_fraction,
+    "channels": data.channels,
+    "image_size": size,
+    "resize_label": resize_label,
+  }
+  source = folders.folder(**words)
+  if data.second_images:
+    other = {
+      "images": data.second_images,
+      "image_suffix": data.second_suffix,
+      "channels": data.second_channels,
+    }
+    source = sources.Second(
+      source, folders.folder(**words | other), "image", log=data.second_log
+    )
+  if data.second_masks:
+    source = sources.Second(
+      source, folders.folder(**words | _second_task(data)), "label"
+    )
+  return source
+
+
+def _second_task(data):
+  return {
+    "masks": data.second_masks,
+    "num_classes": data.second_classes,
+    "class_names": (),
+    "colors": (),
+    "mask_values": (),
+  }
 
 
 def _card(data, split, size, resize_label):
@@ -66,12 +96,12 @@ def _card(data, split, size, resize_label):
 
 def _scenes(data, split, size, resize_label):
   del resize_label
-  if size is not None or data.channels != 3:
+  if data.channels != 3:
     raise errors.InputError(
-      "data.source=scenes: the embedded images are RGB and have one size; "
-      "leave data.image_size=(0,0) and data.channels=3."
+      "data.source=scenes: the embedded images are RGB; leave "
+      "data.channels=3."
     )
-  return scenes.Scenes(split)
+  return scenes.Scenes(split, **({"size": size} if size else {}))
 
 
 SOURCES: dict[str, Callable[..., Any]] = {
@@ -98,10 +128,23 @@ def source(config: ml_collections.ConfigDict, which: str) -> Any:
     InputError: if the data are not there or the words do not fit.
   """
   data = config.data
+  if config.evaluation.task == "second" and which != "train":
+    if not data.second_masks:
+      raise errors.InputError(
+        "evaluation.task: 'second', but data.second_masks is not set."
+      )
+    data = ml_collections.FrozenConfigDict(
+      data.to_dict() | _second_task(data) | {"second_masks": ""}
+    )
   if data.source not in SOURCES:
     raise errors.InputError(
       f"data.source: {data.source!r} is unknown; choose one of "
       f"{', '.join(SOURCES)}."
+    )
+  if data.source != "folder" and (data.second_images or data.second_masks):
+    raise errors.InputError(
+      "data.second_images, data.second_masks: for data.source=folder only, got "
+      f"{data.source!r}."
     )
   split = data[SPLITS[which]]
   if not split:
@@ -112,6 +155,12 @@ def source(config: ml_collections.ConfigDict, which: str) -> Any:
     )
   size = tuple(data.image_size) if any(data.image_size) else None
   return SOURCES[data.source](data, split, size, which == "train")
+
+
+def channels(config: ml_collections.ConfigDict) -> int:
+  """Returns the number of channels that the network sees."""
+  data = config.data
+  return data.channels + (data.second_channels if data.second_images else 0)
 
 
 def class_weights(

@@ -19,6 +19,7 @@ import tqdm
 from fcnjax import errors
 from fcnjax.cli import inputs as input_files
 from fcnjax.data import images, sources as sources_lib
+from fcnjax.inference import monte_carlo
 from fcnjax.ops import resizing
 from fcnjax.report import overlays as overlay_pictures
 from fcnjax.typing import PredictFn
@@ -40,6 +41,7 @@ def run(
   image_size: tuple[int, int] | None = None,
   overlays: bool = True,
   probabilities: bool = False,
+  samples: int = 0,
   progress: bool = True,
 ) -> list[pathlib.Path]:
   """Writes the classes of every pixel of every input.
@@ -47,13 +49,17 @@ def run(
   For an input NAME.jpg it writes `NAME.png`, an indexed PNG with the classes'
   palette at the image's own size, `overlays/NAME.png`, and, if asked for,
   `probabilities/NAME.npz` with `probabilities` float16 [h, w, k] and `classes`.
+  Where samples are drawn, `uncertainty/NAME.png` shows their spread: a grey
+  picture, 0 where all samples agree, 255 where they are evenly divided between
+  all classes, and `uncertainty` float32 [h, w] is in the NPZ, too.
   `predictions.json` says which class is which number and colour, and which
   file was predicted from which; files that it does not name are never
   overwritten. One image is in memory at a time.
 
   Args:
     predict: image [1, h, w, c] -> logits [1, h, w, k], such as
-      `functools.partial(tiles.overlap_tile, network, tile=(388, 388))`.
+      `functools.partial(tiles.overlap_tile, network, tile=(388, 388))`. With
+      `samples` it is called with a random key besides.
     inputs: files, folders (the images directly in them) and globs.
     output: a folder; made if it does not exist.
     channels: of the network's images: 1, 3 or 4.
@@ -66,6 +72,8 @@ def run(
       logits are resized back. None for the image's own size.
     overlays: whether to write the overlays.
     probabilities: whether to write the probabilities.
+    samples: of a network with dropout, whose probabilities are averaged; 0 =
+      none.
     progress: whether to show a bar, or lines where there is no terminal.
 
   Returns:
@@ -86,6 +94,7 @@ def run(
   kinds = {"": ".png"}
   kinds |= {"overlays": ".png"} if overlays else {}
   kinds |= {"probabilities": ".npz"} if probabilities else {}
+  kinds |= {"uncertainty": ".png"} if samples else {}
   plan = {
     source: {kind: folder / kind / (name + end) for kind, end in kinds.items()}
     for source, name in zip(sources, input_files.names(sources), strict=True)
@@ -98,14 +107,16 @@ def run(
     except errors.InputError as error:
       bad.append(str(error))
       continue
-    logits = _logits(predict, image, mean, std, image_size)
+    logits, uncertainty = _seen(
+      predict, image, mean, std, image_size, samples
+    )
     if logits.shape[-1] != len(classes) or len(classes) > 256:
       raise ValueError(
         f"predict returned {logits.shape[-1]} logits for {len(classes)}"
         " classes; expected one for each, and at most 256 for an indexed PNG."
       )
     try:
-      _write(targets, image, logits, classes, colors)
+      _write(targets, image, logits, uncertainty, classes, colors)
     except OSError as error:
       raise errors.InputError(
         f"cannot write the predictions of {source} to {folder}:"
@@ -121,28 +132,44 @@ def run(
   return written
 
 
-def _logits(
+def _seen(
   predict: PredictFn,
   image: np.ndarray,
   mean: int | float | Sequence[int | float],
   std: int | float | Sequence[int | float],
   image_size: tuple[int, int] | None,
-) -> Float[Array | np.ndarray, "h w k"]:
-  """The logits at the image's own size."""
+  samples: int,
+) -> tuple[
+  Float[Array | np.ndarray, "h w k"], Float[Array | np.ndarray, "h w 1"] | None
+]:
+  """The logits and, of samples, the uncertainty, at the image's own size."""
   size = image.shape[:2]
   if image_size is not None:
     image = sources_lib.resize_image(image, image_size)
   mean, std = np.asarray(mean, np.float32), np.asarray(std, np.float32)
-  logits = predict(((image - mean) / std)[None].astype(np.float32))
-  if logits.shape[1:3] != size:
-    logits = resizing.resize_bilinear(jnp.asarray(logits), size)
-  return logits[0]
+  normalised = ((image - mean) / std)[None].astype(np.float32)
+
+  def own_size(x):
+    if x.shape[1:3] != size:
+      x = resizing.resize_bilinear(jnp.asarray(x), size)
+    return x[0]
+
+  if not samples:
+    return own_size(predict(normalised)), None
+  try:
+    logits, uncertainty = monte_carlo.average(
+      predict, normalised, samples=samples
+    )
+  except ValueError as error:
+    raise errors.InputError(f"evaluation.samples: {error}") from error
+  return own_size(logits), own_size(uncertainty[..., None])
 
 
 def _write(
   targets: dict[str, pathlib.Path],
   image: np.ndarray,
   logits: Float[Array | np.ndarray, "h w k"],
+  uncertainty: Float[Array | np.ndarray, "h w 1"] | None,
   classes: Sequence[str],
   colors: Sequence[Sequence[int]],
 ) -> None:
@@ -152,12 +179,22 @@ def _write(
   if "overlays" in targets:
     picture = overlay_pictures.overlay(image, labels, colors)
     PIL.Image.fromarray(picture).save(targets["overlays"])
+  numbers = {}
+  if uncertainty is not None:
+    numbers["uncertainty"] = np.asarray(uncertainty[..., 0])
+    most = (len(classes) - 1) / len(classes) ** 2
+    # Its root, a deviation: variances would look dark throughout.
+    shade = np.sqrt(numbers["uncertainty"] / most) * 255
+    PIL.Image.fromarray(np.round(shade).clip(0, 255).astype(np.uint8)).save(
+      targets["uncertainty"]
+    )
   if "probabilities" in targets:
     shares = jax.nn.softmax(logits, axis=-1).astype(np.float16)
     np.savez_compressed(
       targets["probabilities"],
       probabilities=np.asarray(shares),
       classes=np.array(classes),
+      **numbers,
     )
 
 

@@ -4,6 +4,7 @@ import contextlib
 import functools
 import itertools
 import pathlib
+import re
 from typing import Any
 
 import jax
@@ -72,6 +73,9 @@ def _run(
   for name, source in (("train", train), ("val", val), ("test", test)):
     if source is not None:
       _check_masks(name, source, len(classes))
+  if config.data.second_masks:
+    _check_masks("train, second masks", train.second, len(train.second.classes))
+  _check_tasks(config)
 
   # 2. The network, the optimizer, a step: shapes only, so that what does not
   #    fit is known before anything is computed.
@@ -86,12 +90,13 @@ def _run(
     )
   if mesh.size < jax.device_count():
     print(f"using {mesh.size} of {jax.device_count()} devices (mesh.data)")
-  size = _image_size(config, train)
-  shapes = _shapes(model, (1, *size, config.data.channels))
+  size, channels = _image_size(config, train), open_data.channels(config)
+  shapes = _shapes(model, (1, *size, channels))
   optimizer = build.optimizer(config, shapes["params"])
   normalization = build.chosen(
     build.NORMALIZATIONS, config.loss.normalization, "loss.normalization"
   )
+  balance = build.chosen(build.BALANCES, config.loss.balance, "loss.balance")
   if config.statistics_batches and "batch_stats" not in shapes:
     raise errors.InputError(
       f"statistics_batches: {config.model.name} has no batch norm as it is "
@@ -101,14 +106,14 @@ def _run(
     config,
     model.apply,
     shapes,
-    train=(1, *size, config.data.channels),
+    train=(1, *size, channels),
     evaluate=(1, *val[0]["image"].shape),
   )
   predictor = build.predictor(config, model.apply, mesh=mesh)
 
   @functools.partial(jax.jit, out_shardings=sharding.replicated(mesh))
   def create():
-    image = np.zeros((1, *size, config.data.channels), np.float32)
+    image = np.zeros((1, *size, channels), np.float32)
     variables = model.init(jax.random.key(config.seed), image)
     return states.create(variables, optimizer, ema=config.ema_decay > 0)
 
@@ -176,6 +181,7 @@ def _run(
       class_weights=class_weights(path / "cache"),
       aux_weight=config.loss.aux_weight,
       sampling=config.loss.sampling,
+      balance=balance,
       accumulate=config.accumulate,
       ema_decay=config.ema_decay,
       takes_label=getattr(model, "takes_label", False),
@@ -284,26 +290,58 @@ def _check_masks(name: str, source: Any, num_classes: int) -> None:
   checks.require(report)
 
 
+def _check_tasks(config: ml_collections.ConfigDict) -> None:
+  """Compares the network's tasks with those of the data."""
+  scored = config.model.options.get("second_classes", 0)
+  given = config.data.second_classes if config.data.second_masks else 0
+  if scored != given:
+    raise errors.InputError(
+      f"model.options.second_classes: {scored}, but data.second_masks has "
+      f"{given} classes (data.second_classes); make them equal."
+    )
+  if config.evaluation.task != "first":
+    raise errors.InputError(
+      f"evaluation.task: {config.evaluation.task!r}, but a run is validated on "
+      "its first task; score the second with fcnjax evaluate."
+    )
+
+
 def _start_from(
   config: ml_collections.ConfigDict, state: states.TrainState
 ) -> states.TrainState:
-  """Returns the state with the parameters of the run in `init_from`.
+  """Returns the state with the parameters of the run, or runs, in `init_from`.
 
   What does not fit stays fresh, or is left behind, only where `init_drop`
   names it, and is printed.
   """
-  other = pathlib.Path(config.init_from)
-  their_config, _, _ = workdir.read(other)
-  theirs, step = workdir.restore(other, their_config, "best")
-  variables, dropped = checkpoints.merge(
-    theirs, state.variables(), drop=config.init_drop, where=str(other)
+  theirs: dict[str, Any] = {}
+  for name, other in _runs(config.init_from):
+    their_config, _, _ = workdir.read(other)
+    found, step = workdir.restore(other, their_config, "best")
+    print(f"starting {name and name + ' '}from {other}, step {step}")
+    for collection, tree in found.items():
+      below = {name: tree} if name else tree
+      theirs[collection] = theirs.get(collection, {}) | below
+  variables, changes = checkpoints.merge(
+    theirs,
+    state.variables(),
+    drop=config.init_drop,
+    widen=config.init_widen,
+    where=config.init_from,
   )
-  print(f"starting from {other}, step {step}")
-  for line in dropped:
+  for line in changes:
     print(f"  {line}")
   params = variables.pop("params")
   ema = None if state.ema is None else jax.tree.map(jnp.copy, params)
   return state.replace(params=params, collections=variables, ema=ema)
+
+
+def _runs(word: str) -> list[tuple[str, pathlib.Path]]:
+  """Returns (part of the network, workdir) of "DIR" or "PART=DIR,PART=DIR"."""
+  if not re.match(r"\w+=", word):
+    return [("", pathlib.Path(word))]
+  parts = (entry.partition("=") for entry in word.split(","))
+  return [(name, pathlib.Path(path)) for name, _, path in parts]
 
 
 def _shapes(model: Any, shape: tuple[int, ...]) -> Any:

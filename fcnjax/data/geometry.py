@@ -15,7 +15,7 @@ import tensorflow as tf
 from fcnjax import typing
 
 # image float32 [h, w, c] in [0, 255], label uint8 [h, w] in [0, k) or 255,
-# and optionally weight float32 [h, w].
+# and optionally weight float32 [h, w] and second_label, as label.
 Example = dict[str, tf.Tensor]
 # One value, or one a channel.
 PerChannel = float | int | Sequence[float | int]
@@ -215,7 +215,12 @@ def _mapped(
   fill: PerChannel = 0.0,
 ) -> Example:
   """Returns the example with function(values, outside) for each of its maps."""
-  outside = {"image": fill, "label": typing.IGNORE, "weight": 0.0}
+  outside = {
+    "image": fill,
+    "label": typing.IGNORE,
+    "second_label": typing.IGNORE,
+    "weight": 0.0,
+  }
   moved = dict(example)
   for key in outside.keys() & example.keys():
     moved[key] = function(example[key], outside[key])

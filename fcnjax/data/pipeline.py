@@ -43,7 +43,7 @@ def training_batches(
   Args:
     source: `len(source)` examples `source[i]`: dicts of image [h, w, c] with
       values in [0, 255], label uint8 [h, w] in [0, k) or 255, and optionally
-      weight float32 [h, w]; read in several threads at once.
+      weight float32 [h, w] and second_label, as label; read in several threads at once.
     batch_size: examples a step, of all processes together.
     seed: of the order and of the transforms.
     start_step: the step of the first batch.
@@ -63,7 +63,8 @@ def training_batches(
 
   Returns:
     An iterator of dicts of NumPy arrays: image float32 [b, h, w, c], label
-    int32 [b, h', w'] and, if the source has it, weight float32 [b, h', w'].
+    int32 [b, h', w'] and, if the source has them, weight float32 and
+    second_label int32 [b, h', w'].
     Closing it ends its threads.
 
   Raises:
@@ -221,8 +222,9 @@ def _arrays(
     "image": np.asarray(example["image"], np.float32),
     "label": np.asarray(example["label"], np.uint8),
   }
-  if "weight" in example:
-    arrays["weight"] = np.asarray(example["weight"], np.float32)
+  for key, dtype in (("weight", np.float32), ("second_label", np.uint8)):
+    if key in example:
+      arrays[key] = np.asarray(example[key], dtype)
   size, channels = arrays["image"].shape[:2], arrays["image"].shape[2]
   if any(array.shape[:2] != size for array in arrays.values()):
     sizes = ", ".join(
@@ -257,7 +259,9 @@ def _normalised(
   )
   inner = slice(label_margin, -label_margin if label_margin else None)
   normalised = {"image": image}
-  normalised["label"] = tf.cast(example["label"][inner, inner], tf.int32)
+  for key in ("label", "second_label"):
+    if key in example:
+      normalised[key] = tf.cast(example[key][inner, inner], tf.int32)
   if "weight" in example:
     normalised["weight"] = example["weight"][inner, inner]
   return normalised

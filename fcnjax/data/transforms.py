@@ -5,7 +5,8 @@ works eagerly and inside `Dataset.map`. An example is a dict of
 
   image   float32 [h, w, c], values in [0, 255], any number of channels;
   label   uint8 [h, w], classes in [0, k) or 255 = ignore;
-  weight  float32 [h, w], optional: what the loss multiplies a pixel with.
+  weight  float32 [h, w], optional: what the loss multiplies a pixel with;
+  second_label  as label, optional: of a second task.
 
 The seed is an int32 or int64 tensor [2]. How pixels move, and what `boundary`
 and `fill` do, is told in geometry.py.

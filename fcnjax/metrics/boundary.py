@@ -1,6 +1,6 @@
-"""BF, the boundary F1 score: do the outlines lie where they should?
+"""Do the outlines lie where they should? BF, the boundary F1 score, and trimap.
 
-Source: Csurka, Larlus, Perronnin, "What is a good evaluation measure for
+Source of BF: Csurka, Larlus, Perronnin, "What is a good evaluation measure for
 semantic segmentation?", BMVC 2013, as SegNet measures it (section 4.2).
 
 One difference to the released MATLAB script: it pairs boundary pixels one to
@@ -81,6 +81,31 @@ def mean_bf_score(values: Float[np.ndarray, "n k"]) -> float:
   if not counts.any():
     return float("nan")
   return float((sums[counts > 0] / counts[counts > 0]).mean())
+
+
+def trimap(
+  label: Integer[np.ndarray, "h w"], *, width: int | float, ignore: int = IGNORE
+) -> Bool[np.ndarray, "h w"]:
+  """Marks the band along the outlines, where blurred maps go wrong.
+
+  Mean IoU over the pixels of the band alone shows how sharp a map is (Chen et
+  al., "DeepLabv3+", section 4.3 and figure 5).
+
+  Args:
+    label: true classes, or `ignore`.
+    width: largest distance, in pixels, to a pixel of another class or to an
+      ignored one.
+    ignore: the label of ignored pixels, which are in no band.
+
+  Returns:
+    True in the band.
+  """
+  band = np.zeros(label.shape, bool)
+  for value in np.unique(label[label != ignore]):
+    inside = label == value
+    if not inside.all():  # Of a class that fills the image there is no outline.
+      band |= inside & (ndimage.distance_transform_edt(inside) <= width)
+  return band
 
 
 def boundary(

@@ -21,12 +21,14 @@ class Entry(NamedTuple):
     layers: (kernel, stride[, dilation]) of its deepest path, from which the
       receptive field follows.
     size: height and width of the paper's images, pixels: a legal input.
+    channels: of the images, unless they are asked for.
   """
 
   build: Callable[..., nn.Module]
   paper: str
   layers: tuple[tuple[int, ...], ...]
   size: tuple[int, int]
+  channels: int = 3
 
 
 DTYPES = ("float32", "bfloat16", "float16")
@@ -115,6 +117,9 @@ MODELS: dict[str, Entry] = {
   "fcn16s_vgg16": _fcn_vgg16(stride=16),
   "fcn8s_vgg16": _fcn_vgg16(stride=8),
   "fcn8s_atonce_vgg16": _fcn_vgg16(stride=8, pool_scales=(0.01, 0.0001)),
+  "fcn32s_late_fusion": Entry(
+    fcn.fcn_late_fusion, _FCN, fcn.VGG16_LAYERS, (425, 560), channels=6
+  ),
   "fcn32s_alexnet": Entry(
     fcn.fcn_alexnet, _FCN, fcn.ALEXNET_LAYERS, (500, 500)
   ),
@@ -196,7 +201,7 @@ def create_model(
   name: str,
   *,
   num_classes: int,
-  in_channels: int = 3,
+  in_channels: int | None = None,
   dtype: str = "float32",
   **settings: Any,
 ) -> nn.Module:
@@ -210,7 +215,8 @@ def create_model(
   Args:
     name: one of `list_models()`.
     num_classes: number of classes.
-    in_channels: channels of the images.
+    in_channels: channels of the images; by default 3, or what the network was
+      made for.
     dtype: compute dtype, one of `DTYPES`; parameters and logits are float32.
     **settings: the network's own options, see `options`. Lists become tuples.
 
@@ -233,6 +239,6 @@ def create_model(
     key: tuple(value) if isinstance(value, list) else value
     for key, value in settings.items()
   }
-  build = MODELS[name].build
-  shared = {"num_classes": num_classes, "in_channels": in_channels}
+  build, channels = MODELS[name].build, in_channels or MODELS[name].channels
+  shared = {"num_classes": num_classes, "in_channels": channels}
   return build(**shared, dtype=dtype, **settings)

@@ -143,9 +143,14 @@ def norm(
   return normalise
 
 
-def sampled_dropout(
-  module: nn.Module, rate: float, x: Array, *, train: bool
-) -> Array:
+def dropout(
+  module: nn.Module,
+  rate: float,
+  x: Float[Array, "b h w c"],
+  *,
+  train: bool,
+  maps: bool = False,
+) -> Float[Array, "b h w c"]:
   """Returns `x` with dropout while training, or if there is a key for it.
 
   An evaluation with `rngs={"dropout": key}` is one Monte-Carlo sample (Gal and
@@ -156,11 +161,13 @@ def sampled_dropout(
     rate: in [0, 1); 0 is no dropout.
     x: features.
     train: whether the network is trained.
+    maps: whether whole maps are dropped, not single values.
   """
   if not rate:
     return x
   drop = train or module.has_rng("dropout")
-  return nn.Dropout(rate, deterministic=not drop)(x)
+  axes = (1, 2) if maps else ()
+  return nn.Dropout(rate, broadcast_dims=axes, deterministic=not drop)(x)
 
 
 def norm_of(
@@ -319,7 +326,7 @@ class FCNHead(nn.Module):
     x = features[self.stage]
     x = conv(self.channels, 3, bias=False, name="conv", dtype=self.dtype)(x)
     x = nn.relu(normalise(x, name="conv_bn"))
-    x = nn.Dropout(self.dropout, deterministic=not train)(x)
+    x = dropout(self, self.dropout, x, train=train)
     x = conv(self.num_classes, 1, name="score", dtype=self.dtype)(x)
     return resizing.resize_bilinear(
       x.astype(jnp.float32), size, convention=self.convention

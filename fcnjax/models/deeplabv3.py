@@ -229,7 +229,7 @@ class Head(nn.Module):
       resizing.resize_bilinear, convention=self.convention
     )
     x = self._pyramid(features["stage5"], conv, resize)
-    x = nn.Dropout(self.dropout, deterministic=not train)(x)
+    x = blocks.dropout(self, self.dropout, x, train=train)
     if self.last_conv:
       x = conv(x, self.channels, 3, "last_conv")
     if self.low_level_channels:

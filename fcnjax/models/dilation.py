@@ -173,7 +173,10 @@ class Dilation(nn.Module):
   def __call__(
     self, image: Float[Array | np.ndarray, "b h w c"], *, train: bool = False
   ) -> typing.Outputs:
-    """Returns {"logits": f32 [b, h, w, k]}.
+    """Returns "logits" f32 [b, h, w, k], and the front-end's scores.
+
+    The scores, "features" f32 of stride 8, are what the release trains a
+    context module on.
 
     Raises:
       ValueError: if the image has not `in_channels` channels.
@@ -181,6 +184,7 @@ class Dilation(nn.Module):
     blocks.check_channels(image, self.in_channels)
     size = image.shape[1:3]
     x = self._frontend(_mirrored(jnp.asarray(image, self.dtype)), train=train)
+    features = x.astype(jnp.float32)
     if self.depth:
       context = Context(
         self.depth,
@@ -192,7 +196,8 @@ class Dilation(nn.Module):
       x = context(x.astype(self.dtype))
     x = convolution.bilinear_deconv(x.astype(jnp.float32), factor=STRIDE)
     # pad 4 of the release: cell j of the scores becomes pixels 8 j … 8 j + 7.
-    return {"logits": resizing.crop(x, STRIDE // 2, size)}
+    logits = resizing.crop(x, STRIDE // 2, size)
+    return {"logits": logits, "features": features}
 
   def _frontend(self, image: Array, *, train: bool) -> Array:
     """Returns the scores [b, h', w', k] of a mirrored image, stride 8."""
@@ -210,7 +215,7 @@ class Dilation(nn.Module):
     conv = functools.partial(blocks.conv, padding=0, dtype=self.dtype)
     for name, kernel, dilation in (("fc6", 7, 4), ("fc7", 1, 1)):
       x = conv(self.fc_channels, kernel, dilation=dilation, name=name)(x)
-      x = nn.Dropout(self.dropout, deterministic=not train)(nn.relu(x))
+      x = blocks.dropout(self, self.dropout, nn.relu(x), train=train)
     init = nn.initializers.normal(0.001)
     return conv(self.num_classes, 1, kernel_init=init, name="final")(x)
 

@@ -4,7 +4,8 @@ Paper: Long, Shelhamer and Darrell, "Fully convolutional networks for semantic
   segmentation", CVPR 2015; Shelhamer, Long and Darrell, PAMI 2017.
 Implements: the released Caffe networks: the image padded by 100 pixels, pools
   that round up, crop offsets, zero-initialised score layers, fixed bilinear
-  upsampling, and the at-once FCN-8s, whose pools are scaled. FCN-GoogLeNet,
+  upsampling, and the at-once FCN-8s, whose pools are scaled; the late fusion of
+  two networks (NYUDv2) and two tasks on one (SIFT Flow). FCN-GoogLeNet,
   which was not released, is made from the paper's words in the same way; its
   final average pool is left out, as the paper found better.
 Differs: the CVPR paper learns the intermediate upsamplings from a bilinear
@@ -16,11 +17,13 @@ Differs: the CVPR paper learns the intermediate upsamplings from a bilinear
   normalisation, and no padding by 100 (`first_padding=1`, see `OFFSETS`).
 """
 
+from collections.abc import Callable
 import functools
 
 from flax import linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
+import numpy as np
 
 from fcnjax import typing
 from fcnjax.models import blocks, segmenter
@@ -64,6 +67,7 @@ def fcn_vgg16(
   widths: tuple[int, ...] = vgg.WIDTHS,
   fc_channels: int = 4096,
   dropout: float = 0.5,
+  second_classes: int = 0,
   norm: str = "none",
   bn_momentum: float = 0.9,
 ) -> segmenter.Segmenter:
@@ -93,19 +97,29 @@ def fcn_vgg16(
     widths: channels of the five stages.
     fc_channels: channels of fc6 and fc7.
     dropout: rate after fc6 and fc7, in [0, 1).
+    second_classes: classes of a second task, scored and upsampled apart from
+      the first's: 3 geometric ones beside SIFT Flow's 33 semantic ones. For
+      fixed upsampling only.
     norm: see `blocks.norm`; in the 13 convolutions of VGG16 only.
     bn_momentum: see `blocks.norm`.
 
   Raises:
-    ValueError: if stride, upsampling or first_padding is unknown.
+    ValueError: if stride, upsampling or first_padding is unknown, or a second
+      task is to share learned upsampling.
   """
   if stride not in (32, 16, 8):
     raise ValueError(f"stride must be 32, 16 or 8; got {stride}.")
   if first_padding not in OFFSETS:
     raise ValueError(f"first_padding must be 100 or 1; got {first_padding}.")
   blocks.check_choice("upsampling", upsampling, UPSAMPLINGS)
+  if second_classes and upsampling != "fixed":
+    raise ValueError(
+      f"second_classes needs upsampling='fixed', got {upsampling!r}: learned "
+      "kernels would mix the classes of both tasks."
+    )
   return segmenter.Segmenter(
     num_classes=num_classes,
+    second_classes=second_classes,
     backbone=functools.partial(
       vgg.VGG16, widths=widths, first_padding=first_padding, norm=norm
     ),
@@ -117,6 +131,55 @@ def fcn_vgg16(
       first_padding=first_padding,
       fc_channels=fc_channels,
       dropout=dropout,
+    ),
+    in_channels=in_channels,
+    dtype=dtype,
+    bn_momentum=bn_momentum,
+  )
+
+
+def fcn_late_fusion(
+  *,
+  num_classes: int,
+  in_channels: int,
+  dtype: str,
+  stride: int = 32,
+  first_padding: int = 100,
+  widths: tuple[int, ...] = vgg.WIDTHS,
+  fc_channels: int = 4096,
+  dropout: float = 0.5,
+  norm: str = "none",
+  bn_momentum: float = 0.9,
+) -> "LateFusion":
+  """Returns two FCNs on VGG16 for two kinds of image, RGB and HHA.
+
+  Args:
+    num_classes: number of classes.
+    in_channels: channels of the image, 6 for RGB-HHA.
+    dtype: compute dtype, up to the scores.
+    stride: 32, 16 or 8.
+    first_padding: see `fcn_vgg16`.
+    widths: channels of the five stages.
+    fc_channels: channels of fc6 and fc7.
+    dropout: rate after fc6 and fc7, in [0, 1).
+    norm: see `blocks.norm`.
+    bn_momentum: see `blocks.norm`.
+  """
+  one = fcn_vgg16(
+    num_classes=num_classes,
+    in_channels=in_channels,
+    dtype=dtype,
+    stride=stride,
+    first_padding=first_padding,
+    widths=widths,
+    fc_channels=fc_channels,
+    dropout=dropout,
+    norm=norm,
+  )
+  return LateFusion(
+    num_classes=num_classes,
+    network=functools.partial(
+      segmenter.Segmenter, backbone=one.backbone, head=one.head
     ),
     in_channels=in_channels,
     dtype=dtype,
@@ -248,6 +311,57 @@ def fcn_resnet(
   )
 
 
+class LateFusion(nn.Module):
+  """Two whole networks, one for each kind of image, whose logits are averaged.
+
+  FCN-32s RGB-HHA on NYUDv2: the first three channels go through the network
+  `color`, those behind them through `hha`. The release averages the scores and
+  upsamples once, which is the same where the upsampling is fixed.
+
+  Attributes:
+    num_classes: number of classes.
+    network: constructor of each network, see `segmenter.Segmenter`.
+    in_channels: channels of the image, at least 4.
+    dtype: compute dtype, up to the scores.
+    bn_momentum: see `blocks.norm`.
+  """
+
+  num_classes: int
+  network: Callable[..., nn.Module]
+  in_channels: int = 6
+  dtype: str = "float32"
+  bn_momentum: float = 0.9
+
+  @nn.compact
+  def __call__(
+    self, image: Float[Array | np.ndarray, "b h w c"], *, train: bool = False
+  ) -> typing.Outputs:
+    """Returns {"logits": f32 [b, h, w, k]}.
+
+    Raises:
+      ValueError: if the image has not `in_channels` channels, or too few.
+    """
+    blocks.check_channels(image, self.in_channels)
+    if self.in_channels < 4:
+      raise ValueError(
+        "Late fusion takes images of three colour channels and others behind "
+        f"them (RGB-HHA: 6); got {self.in_channels}."
+      )
+
+    def logits(name, part):
+      network = self.network(
+        num_classes=self.num_classes,
+        in_channels=part.shape[-1],
+        dtype=self.dtype,
+        bn_momentum=self.bn_momentum,
+        name=name,
+      )
+      return network(part, train=train)["logits"]
+
+    color = logits("color", image[..., :3])
+    return {"logits": 0.5 * color + 0.5 * logits("hha", image[..., 3:])}
+
+
 class Upscore(nn.Module):
   """Bilinear upsampling by a deconvolution of stride f.
 
@@ -297,7 +411,7 @@ class Head(nn.Module):
       x = blocks.conv(
         self.fc_channels, kernel, padding=pad, name=name, dtype=self.dtype
       )(x)
-      x = nn.Dropout(self.dropout, deterministic=not train)(nn.relu(x))
+      x = blocks.dropout(self, self.dropout, nn.relu(x), train=train)
     x = self._score(x, "score_fr")
     if self.stride <= 16:
       skip = self._score(
@@ -354,14 +468,14 @@ class CoarseHead(nn.Module):
   def __call__(
     self, features: typing.Features, *, size: tuple[int, int], train: bool
   ) -> Float[Array, "b h w k"]:
-    drop = functools.partial(nn.Dropout, self.dropout, deterministic=not train)
+    drop = functools.partial(blocks.dropout, self, self.dropout, train=train)
     x = features["stage5"]
-    x = x if self.kernels else drop()(x)
+    x = x if self.kernels else drop(x)
     for i, kernel in enumerate(self.kernels, 6):
       fc = blocks.conv(
         self.fc_channels, kernel, padding=0, name=f"fc{i}", dtype=self.dtype
       )
-      x = drop()(nn.relu(fc(x)))
+      x = drop(nn.relu(fc(x)))
     score = blocks.conv(
       self.num_classes,
       1,

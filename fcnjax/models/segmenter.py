@@ -23,8 +23,13 @@ class Segmenter(nn.Module):
   where a head returns float32 logits at `size`, the input's size. The
   parameters lie under "backbone", "head" and "aux_head".
 
+  A network of two tasks scores the classes of both, one behind the other. With
+  a head that keeps classes apart from its scores on, as by interpolation, these
+  are two heads on the same features.
+
   Attributes:
     num_classes: number of classes, the channels of the logits.
+    second_classes: number of classes of a second task; 0 for none.
     backbone: constructor of the module image -> features.
     head: constructor of the module features -> logits.
     aux_head: constructor of the head whose loss only helps training. It is
@@ -42,12 +47,15 @@ class Segmenter(nn.Module):
   in_channels: int = 3
   dtype: str = "float32"
   bn_momentum: float = 0.9
+  second_classes: int = 0
 
   @nn.compact
   def __call__(
     self, image: Float[Array | np.ndarray, "b h w c"], *, train: bool = False
   ) -> typing.Outputs:
-    """Returns {"logits": f32 [b, h, w, k]}, and "aux_logits" if there are any.
+    """Returns {"logits": f32 [b, h, w, k]}, and what else there is.
+
+    "aux_logits" of the auxiliary head, "second_logits" of the second task.
 
     Raises:
       ValueError: if the image has not `in_channels` channels.
@@ -57,10 +65,15 @@ class Segmenter(nn.Module):
     features = self.backbone(name="backbone", **shared)(image, train=train)
 
     def logits(head, name):
-      module = head(num_classes=self.num_classes, name=name, **shared)
+      classes = self.num_classes + self.second_classes
+      module = head(num_classes=classes, name=name, **shared)
       return module(features, size=image.shape[1:3], train=train)
 
-    outputs = {"logits": logits(self.head, "head")}
+    scores = logits(self.head, "head")
+    outputs = {"logits": scores[..., : self.num_classes]}
+    if self.second_classes:
+      outputs["second_logits"] = scores[..., self.num_classes :]
     if self.aux_head is not None and (train or self.is_initializing()):
-      outputs["aux_logits"] = logits(self.aux_head, "aux_head")
+      auxiliary = logits(self.aux_head, "aux_head")
+      outputs["aux_logits"] = auxiliary[..., : self.num_classes]
     return outputs

@@ -185,7 +185,7 @@ class VGGDecoder(nn.Module):
         if name != "conv1_1_D":
           x = nn.relu(norm(x, name=f"{name}_bn"))
       if stage >= 3:
-        x = blocks.sampled_dropout(self, self.dropout, x, train=train)
+        x = blocks.dropout(self, self.dropout, x, train=train)
     return x.astype(jnp.float32)
 
 

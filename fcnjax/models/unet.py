@@ -129,7 +129,7 @@ class UNet(nn.Module):
       x = pooling.max_pool(x) if level else x
       x = self._double_conv(level, f"down{level}")(x, train=train)
       if level >= self.depth - 1:
-        x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        x = blocks.dropout(self, self.dropout, x, train=train)
       skips.append(x)
     for level in reversed(range(self.depth)):
       x = self._join(level, x, skips[level])

@@ -13,17 +13,35 @@ from fcnjax.training.state import TrainState
 from fcnjax.typing import Batch, Outputs
 
 Metrics = dict[str, Array]
+Target = tuple[Array, Array]  # label and weights, both [b, h, w]
 
 
 def total_loss(
-  outputs: Outputs, label: Array, weights: Array, *, aux_weight: float
+  outputs: Outputs, targets: dict[str, Target], *, aux_weight: float
 ) -> Array:
-  """Returns the summed cross-entropy of the logits and auxiliary logits."""
-  loss = losses.total_cross_entropy(outputs["logits"], label, weights)
+  """Returns the summed cross-entropy of all logits that have a target.
+
+  Args:
+    outputs: of the network.
+    targets: label and weights of "logits" and, of a second task,
+      "second_logits".
+    aux_weight: of "aux_logits", whose target is that of the logits.
+  """
+  loss = sum(
+    losses.total_cross_entropy(outputs[name], *target)
+    for name, target in targets.items()
+  )
   if "aux_logits" in outputs:
-    auxiliary = outputs["aux_logits"]
-    loss += aux_weight * losses.total_cross_entropy(auxiliary, label, weights)
+    loss += aux_weight * losses.total_cross_entropy(
+      outputs["aux_logits"], *targets["logits"]
+    )
   return loss
+
+
+def _target(label: Array, weights: Array, normalization: str) -> Target:
+  """Returns the label, and the weights divided by what the whole batch weighs."""
+  divisor = losses.normalizer(label, weights, normalization=normalization)
+  return label, weights / divisor
 
 
 def _is_float(x: Array) -> bool:
@@ -52,6 +70,7 @@ def train_step(
   class_weights: tuple[float, ...] | None = None,
   aux_weight: float = 0.0,
   sampling: float = 1.0,
+  balance: str = "weight",
   accumulate: int = 1,
   ema_decay: float = 0.0,
   takes_label: bool = False,
@@ -60,15 +79,19 @@ def train_step(
 
   Args:
     state: as before the step; donate it.
-    batch: the global batch; "weight" multiplies the loss of its pixels.
+    batch: the global batch; "weight" multiplies the loss of its pixels. The
+      loss of a "second_label" is that of the second task, all pixels and
+      classes alike; it is added.
     apply: the model's `apply`.
     optimizer: as the state was created with.
     seed: of the run; the step's random key is that folded with the step.
     normalization: a word of `losses.NORMALIZATIONS`.
-    class_weights: a factor for each class.
+    class_weights: for each class, what `balance` says.
     aux_weight: of the auxiliary logits' loss.
     sampling: probability with which a pixel's loss counts; the others' weights
       are 0 in this step (Long et al. 2015, section 4.4).
+    balance: a word of `losses.BALANCES`: whether class weights are factors, or
+      probabilities in units of the largest, with which a pixel's loss counts.
     accumulate: number of parts that the batch is cut into, one after another
       through the network; the gradient is that of the whole batch. Batch norm
       sees the parts.
@@ -85,18 +108,20 @@ def train_step(
   weights = losses.pixel_weights(
     batch["label"],
     class_weights=None if class_weights is None else jnp.array(class_weights),
+    balance=balance,
     weight=batch.get("weight"),
-  )
-  if sampling < 1:
+    sampling=sampling,
     # A key that no part of the batch and no dropout has.
-    drawn = jax.random.fold_in(key, 2**31 - 1)
-    weights *= jax.random.bernoulli(drawn, sampling, weights.shape)
-  divisor = losses.normalizer(
-    batch["label"], weights, normalization=normalization
+    key=jax.random.fold_in(key, 2**31 - 1),
   )
+  targets = {"logits": _target(batch["label"], weights, normalization)}
+  if "second_label" in batch:
+    second = batch["second_label"]
+    weights = losses.pixel_weights(second)
+    targets["second_logits"] = _target(second, weights, normalization)
 
-  def loss_fn(params, collections, image, label, weights, key):
-    labels = {"label": label} if takes_label else {}
+  def loss_fn(params, collections, image, targets, key):
+    labels = {"label": targets["logits"][0]} if takes_label else {}
     outputs, changed = apply(
       {"params": params, **collections},
       image,
@@ -105,12 +130,12 @@ def train_step(
       rngs={"dropout": key},
       **labels,
     )
-    loss = total_loss(outputs, label, weights, aux_weight=aux_weight) / divisor
+    loss = total_loss(outputs, targets, aux_weight=aux_weight)
     loss += outputs.get("loss", 0.0) / accumulate
     return loss, {**collections, **changed}
 
   gradient_fn = jax.value_and_grad(loss_fn, has_aux=True)
-  arrays = (batch["image"], batch["label"], weights)
+  arrays = (batch["image"], targets)
   if accumulate == 1:
     (loss, collections), gradients = gradient_fn(
       state.params, state.collections, *arrays, key

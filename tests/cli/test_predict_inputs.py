@@ -93,6 +93,38 @@ def test_overlays_probabilities_and_the_record(tmp_path):
   }
 
 
+def test_samples_write_where_they_disagree(tmp_path):
+  def net(image, key):
+    del key
+    turn = next(turns)
+    logits = np.array(network(image))
+    logits[:, 0] = (40, -40) if turn else (-40, 40)  # The first row changes.
+    return logits
+
+  turns = iter([False, True, False, True])
+  path = save(tmp_path / "x.png")
+  run([path], tmp_path / "out", net, samples=4, probabilities=True)
+  with PIL.Image.open(tmp_path / "out/uncertainty/x.png") as picture:
+    assert picture.mode == "L"
+    shades = np.asarray(picture)
+  np.testing.assert_array_equal(shades[0], 255)
+  assert shades.shape == (6, 9)
+  assert shades[1:].max() < 5
+  with np.load(tmp_path / "out/probabilities/x.npz") as saved:
+    np.testing.assert_allclose(saved["uncertainty"][0], 0.25, rtol=1e-4)
+    np.testing.assert_allclose(saved["probabilities"][0], 0.5, rtol=1e-3)
+
+
+def test_samples_of_a_network_without_dropout_are_refused(tmp_path):
+  with pytest.raises(errors.InputError, match="evaluation.samples.*dropout"):
+    run(
+      [save(tmp_path / "x.png")],
+      tmp_path / "out",
+      lambda image, key: network(image),
+      samples=3,
+    )
+
+
 def test_overlays_and_probabilities_are_optional(tmp_path):
   run([save(tmp_path / "x.png")], tmp_path / "out", overlays=False)
   names = sorted(p.name for p in (tmp_path / "out").iterdir())

@@ -48,7 +48,8 @@ def test_a_variant_builds_and_steps(argument):
   assert config.data.source in open_data.SOURCES
   for name, _ in config.data.transforms:
     assert name in transforms.TRANSFORMS
-  assert len(config.data.mean) in (1, config.data.channels)
+  channels = open_data.channels(config)
+  assert len(config.data.mean) in (1, channels)
   model = build.model(config, num_classes=3)
   sizes = [
     tuple(parameters["size"])
@@ -61,11 +62,11 @@ def test_a_variant_builds_and_steps(argument):
   labels = tuple(side - 2 * margin for side in size)
   count = config.accumulate
   batch = {
-    "image": jax.ShapeDtypeStruct(
-      (count, *size, config.data.channels), jnp.float32
-    ),
+    "image": jax.ShapeDtypeStruct((count, *size, channels), jnp.float32),
     "label": jax.ShapeDtypeStruct((count, *labels), jnp.int32),
   }
+  if config.data.second_masks:
+    batch["second_label"] = batch["label"]
   variables = jax.eval_shape(model.init, jax.random.key(0), batch["image"])
   optimizer = build.optimizer(config, variables["params"])
   state = jax.eval_shape(lambda v: states.create(v, optimizer), variables)

@@ -62,7 +62,7 @@ class VGG16(nn.Module):
       windows and kernels behind are dilated (Long et al. 2015, section 3.2).
     rounding: how pooling rounds sizes, "ceil" as Caffe or "floor".
     dropout: rate after the pools of stages 3 to 5, see
-      `blocks.sampled_dropout`.
+      `blocks.dropout`.
     norm: see `blocks.norm`; between convolution and ReLU.
     bn_momentum: see `blocks.norm`.
     bn_epsilon: added to the variance.
@@ -128,6 +128,6 @@ class VGG16(nn.Module):
           x, rounding=self.rounding
         )
       if stage >= 3:
-        x = blocks.sampled_dropout(self, self.dropout, x, train=train)
+        x = blocks.dropout(self, self.dropout, x, train=train)
       features[f"stage{stage}"] = x
     return features
