@@ -2,10 +2,14 @@
 
   python train.py --config=configs/dilation.py --workdir=runs/dilation
 
-trains front-end and Basic context module of 8 layers on the embedded scenes:
-VGG16 an eighth as wide, with batch norm, since it starts from noise.
+trains the front-end on the embedded scenes: VGG16 an eighth as wide, with batch
+norm, since it starts from noise. The scenes are drawn large, since whatever
+their size 186 mirrored pixels are computed at each side.
 
 Variants (the release's train.py and the paper's appendix):
+  scenes_context  then the Basic context module of 8 layers, on the front-end
+                  as it is: --config.init_from=runs/dilation
+  scenes_joint    then both together: --config.init_from=RUN_CONTEXT
   voc2012         the front-end: crop 500, batch 14, rate 1e-3, momentum .9,
                   60,000 steps. The release starts from VGG16's ImageNet
                   weights, trains on SBD's images as well, and reaches mean IoU
@@ -39,6 +43,8 @@ def get_config(variant: str = ""):
     variant,
     {
       "": _scenes,
+      "scenes_context": _scenes_context,
+      "scenes_joint": _scenes_joint,
       "voc2012": _voc,
       "voc2012_context": _voc_context,
       "voc2012_joint": _voc_joint,
@@ -60,10 +66,31 @@ def _from_noise(config):
 
 def _scenes(config):
   _from_noise(config)
-  config.steps = 300
-  config.batch_size = 4
-  config.eval_every = config.checkpoint_every = 150
+  config.model.name = "dilation_frontend"
+  config.model.options = {**_NARROW, "dropout": 0.0}
+  config.steps = 340
+  config.batch_size = 2
+  config.mesh.data = 1
+  config.eval_every = config.checkpoint_every = 340
+  config.data.image_size = (288, 288)
   config.data.transforms = (("flip", {"vertical": True}),)
+
+
+def _scenes_context(config):
+  _scenes(config)
+  config.model.name = "dilation8"
+  config.model.options = {**_NARROW, "dropout": 0.0, "norm": "frozen"}
+  config.init_drop = ("^params/context/",)
+  config.optimizer.groups = (("^(?!context/)", 0.0, 0.0),)
+  config.steps = config.eval_every = config.checkpoint_every = 150
+
+
+def _scenes_joint(config):
+  _scenes_context(config)
+  config.model.options = {**_NARROW, "dropout": 0.0}
+  config.init_drop = ()
+  config.optimizer.groups = ()
+  config.optimizer.learning_rate = 2e-4
 
 
 def _voc(config):

@@ -58,6 +58,50 @@ def multiply_adds(
   return _walk(closed.jaxpr, marks, space_to_batch)[0]
 
 
+def training_memory(model: Any, size: tuple[int, int]) -> tuple[int, int]:
+  """Returns the bytes that the gradient of one image keeps: values, indices.
+
+  Values are the intermediate results that the backward pass reads again,
+  float32, and the masks of ReLU and dropout, a byte each: as autodiff asks for
+  them, before XLA fuses or computes again, so an upper bound. Parameters and
+  the image are not among them. Indices are where the maxima of the pools were,
+  counted at 2 bits for each window of 2x2, as SegNet's section 3 does.
+
+  Args:
+    model: a network with a field `in_channels`.
+    size: height and width of the image, pixels.
+  """
+  image = _image(model, size)
+  variables = jax.eval_shape(model.init, jax.random.key(0), image)
+
+  def kept(variables, image):
+    rest = {k: v for k, v in variables.items() if k != "params"}
+
+    def logits(params):
+      outputs, _ = model.apply(
+        {"params": params, **rest},
+        image,
+        train=True,
+        mutable=list(rest),
+        rngs={"dropout": jax.random.key(0)},
+      )
+      return outputs["logits"]
+
+    return jax.vjp(logits, variables["params"])[1]
+
+  program = jax.make_jaxpr(kept)(variables, image).jaxpr
+  given = set(program.invars)
+  values = {
+    atom
+    for atom in program.outvars
+    if isinstance(atom, core.Var) and atom not in given
+  }
+  found = [value.aval for value in values]
+  indices = sum(a.size for a in found if a.dtype == jnp.uint8)
+  others = sum(a.size * a.dtype.itemsize for a in found if a.dtype != jnp.uint8)
+  return others, -(-indices // 4)
+
+
 def receptive_field(layers: Iterable[Sequence[int]]) -> tuple[int, int]:
   """Returns the side of what one output sees, and its stride, in pixels.
 
@@ -80,6 +124,7 @@ def describe(
   paper: str,
   layers: Sequence[Sequence[int]],
   size: tuple[int, int],
+  memory: bool = False,
 ) -> dict[str, Any]:
   """Returns what `fcnjax models --json` prints about a network.
 
@@ -89,9 +134,10 @@ def describe(
     paper: where it was published.
     layers: (kernel, stride[, dilation]) of its deepest path.
     size: height and width of the image, pixels.
+    memory: whether `training_memory` is told, too, which takes longer.
   """
   field, stride = receptive_field(layers)
-  return {
+  words = {
     "name": name,
     "paper": paper,
     "parameters": parameters(model, size),
@@ -102,6 +148,10 @@ def describe(
     "receptive_field": field,
     "output_stride": stride,
   }
+  if memory:
+    kept = training_memory(model, size)
+    words |= {"activation_bytes": kept[0], "index_bytes": kept[1]}
+  return words
 
 
 def _image(model: Any, size: tuple[int, int]) -> jax.ShapeDtypeStruct:

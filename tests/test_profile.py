@@ -2,6 +2,7 @@
 
 import functools
 import json
+import math
 
 from flax import linen as nn
 import jax
@@ -10,7 +11,7 @@ import jax.numpy as jnp
 import pytest
 
 from fcnjax import models, profile
-from fcnjax.ops import convolution, resizing
+from fcnjax.ops import convolution, pooling, resizing
 
 
 class _Network(nn.Module):
@@ -134,6 +135,26 @@ def test_what_depends_on_values_is_refused():
 )
 def test_receptive_field(layers, expected):
   assert profile.receptive_field(layers) == expected
+
+
+def test_the_memory_of_a_small_network_by_hand():
+  """sin(k * x), its pool: kept are cos(k * x) and the places of the maxima."""
+
+  def network(kernel, image):
+    return pooling.max_pool(jnp.sin(image * kernel), window=2, rounding="ceil")
+
+  model = _Network(network, (1, 1, 1, 3))
+  values, indices = profile.training_memory(model, (10, 7))
+  assert values == 10 * 7 * 3 * 4
+  assert indices == math.ceil(5 * 4 * 3 * 2 / 8)
+
+
+def test_segnets_indices_take_two_bits_a_window():
+  model = models.create_model("segnet_vgg16", num_classes=11)
+  _, indices = profile.training_memory(model, (360, 480))
+  windows = 64 * 180 * 240 + 128 * 90 * 120 + 256 * 45 * 60
+  windows += 512 * 23 * 30 + 512 * 12 * 15
+  assert indices == windows * 2 // 8
 
 
 def test_unet_as_published_is_described():

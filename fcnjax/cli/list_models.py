@@ -14,6 +14,7 @@ def run(
   size: Sequence[int] | None = None,
   num_classes: int = 21,
   json_output: bool = False,
+  memory: bool = False,
 ) -> None:
   """Prints a table, or a list of JSON objects.
 
@@ -22,6 +23,7 @@ def run(
     size: height and width for the multiply-adds; None is each paper's own.
     num_classes: k.
     json_output: whether to print JSON.
+    memory: whether to tell what training keeps of an image, too.
 
   Raises:
     InputError: if a name is unknown or a network that was named refuses the
@@ -46,27 +48,35 @@ def run(
       layers=entry.layers,
     )
     try:
-      row = describe(size=tuple(size) if size else entry.size)
+      at = tuple(size) if size else entry.size
+      row = describe(size=at, memory=memory)
     except ValueError as error:
       if names:
         raise errors.InputError(f"{name}: {error}") from error
       # One of many: the others' figures are not lost for it.
       row = describe(size=entry.size)
       row |= {"multiply_adds": None, "multiply_adds_space_to_batch": None}
+      row |= {"activation_bytes": None, "index_bytes": None} if memory else {}
     rows.append(row)
   print(json.dumps(rows, indent=2) if json_output else table(rows))
 
 
 def table(rows: Sequence[dict]) -> str:
   """Returns the rows as lines of at most 80 columns."""
-  lines = [
-    f"{'name':<40}{'parameters':>13}{'GMAC':>9}{'field':>9}{'stride':>8}"
-  ]
+  memory = any("index_bytes" in row for row in rows)
+  head = f"{'name':<38} {'parameters':>11}{'GMAC':>8}{'field':>6}{'stride':>7}"
+  lines = [head + f"{'MB':>7}" * memory]
   for row in rows:
-    products = row["multiply_adds"]
-    gmac = "–" if products is None else f"{products / 1e9:.1f}"
-    lines.append(
-      f"{row['name']:<40}{row['parameters']:>13,}{gmac:>9}"
-      f"{row['receptive_field']:>9}{row['output_stride']:>8}"
+    line = (
+      f"{row['name']:<38} {row['parameters']:>11,}"
+      f"{_scaled(row['multiply_adds'], 1e9):>8}"
+      f"{row['receptive_field']:>6}{row['output_stride']:>7}"
     )
+    if memory:
+      line += f"{_scaled(row['activation_bytes'], 1e6, 0):>7}"
+    lines.append(line)
   return "\n".join(lines)
+
+
+def _scaled(value: float | None, unit: float, digits: int = 1) -> str:
+  return "–" if value is None else f"{value / unit:.{digits}f}"

@@ -90,6 +90,11 @@ def _parser() -> argparse.ArgumentParser:
 
   models = command("models", "List the networks and their figures.")
   models.add_argument("names", nargs="*", metavar="NAME", help="default: all")
+  models.add_argument(
+    "--memory",
+    action="store_true",
+    help="also what the gradient of one image keeps, MB (takes longer)",
+  )
   models.add_argument("--json", action="store_true", help="a list of objects")
   models.add_argument(
     "--size",
@@ -137,6 +142,7 @@ def _run(arguments: argparse.Namespace, overrides: Sequence[str]) -> None:
       size=arguments.size,
       num_classes=arguments.num_classes,
       json_output=arguments.json,
+      memory=arguments.memory,
     )
     return
 

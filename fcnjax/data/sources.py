@@ -262,9 +262,9 @@ class Second:
     if list(self.first.names) != list(self.second.names):
       lonely = sorted(set(self.first.names) ^ set(self.second.names))
       raise errors.InputError(
-        f"the {self.what}s of data.second_{_FOLDERS[self.what]} are not those"
-        f" of the same scenes: {labels_lib.listed(lonely, 'stem', most=3)} is"
-        " only in one; give both folders files of the same stems."
+        f"data.second_{_FOLDERS[self.what]} and data.{_FOLDERS[self.what]} are"
+        f" not of the same scenes: {labels_lib.listed(lonely, 'stem', most=3)}"
+        " in one of them only; give both files of the same stems."
       )
 
   def __len__(self) -> int:

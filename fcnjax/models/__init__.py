@@ -49,8 +49,7 @@ def _fcn_vgg16(**settings: Any) -> Entry:
 
 def _hdnet(depth: int) -> Entry:
   build = functools.partial(hdnet.HDNet, depths=resnet.DEPTHS[depth])
-  stem = ((3, 2), (3, 1), (3, 1))
-  layers = (*stem, *resnet.layers(depth, output_stride=8)[1:])
+  layers = resnet.layers(depth, output_stride=8, stem="deep")
   # Of the location branch: conv5a, the largest surroundings, fuse, conv51.
   head = ((3, 1), (max(hdnet.RANGES), 1), (3, 1), (3, 1))
   paper = "Li, Kang, Zhu, Ye, Feng, Ming: Neurocomputing 2021"
@@ -90,9 +89,19 @@ def _deeplab_vgg16(venue: str, rates: tuple[int, ...]) -> Entry:
 
 def _deeplabv3(depth: int) -> Entry:
   build = functools.partial(deeplabv3.deeplabv3, depths=resnet.DEPTHS[depth])
-  stem = ((3, 2), (3, 1), (3, 1))  # deep, instead of the classic 7x7
-  last = resnet.layers(depth, output_stride=16, stride_unit="last")[1:]
-  return Entry(build, _V3, (*stem, *last, (3, 1, 18), (1, 1)), (513, 513))
+  layers = (*_beta_layers(depth), (3, 1, 18), (1, 1))
+  return Entry(build, _V3, layers, (513, 513))
+
+
+def _beta_layers(depth: int) -> tuple[tuple[int, ...], ...]:
+  """Of the release's ResNet at output stride 16."""
+  return resnet.layers(
+    depth,
+    output_stride=16,
+    stride_unit="last",
+    stem="deep",
+    multi_grid=deeplabv3.MULTI_GRID,
+  )
 
 
 def _deeplabv3p(backbone: Any, layers: Any) -> Entry:
@@ -107,9 +116,7 @@ def _xception(depth: int) -> Entry:
 
 
 def _resnet(depth: int) -> Entry:
-  layers = resnet.layers(depth, output_stride=16, stride_unit="last")
-  stem = ((3, 2), (3, 1), (3, 1))
-  return _deeplabv3p(deeplabv3.resnet_backbone(depth), (*stem, *layers[1:]))
+  return _deeplabv3p(deeplabv3.resnet_backbone(depth), _beta_layers(depth))
 
 
 MODELS: dict[str, Entry] = {

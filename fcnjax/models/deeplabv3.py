@@ -26,6 +26,9 @@ from fcnjax.ops import resizing
 # Rates of the pyramid at output stride 16 (v3, section 4.1.2), doubled at 8.
 RATES = {32: (3, 6, 9), 16: (6, 12, 18), 8: (12, 24, 36)}
 
+# Factors of the last stage's dilations in ResNet (v3, Table 3).
+MULTI_GRID = (1, 2, 4)
+
 # Batch norm outside of the backbone.
 BN_MOMENTUM = 0.9997
 BN_EPSILON = 1e-5
@@ -42,7 +45,7 @@ def deeplabv3(
   widths: tuple[int, ...] = resnet.WIDTHS,
   variant: str = "paper",
   output_stride: int = 16,
-  multi_grid: tuple[int, ...] = (1, 2, 4),
+  multi_grid: tuple[int, ...] = MULTI_GRID,
   channels: int = 256,
   auxiliary: bool = False,
   norm: str = "batch",
@@ -159,7 +162,7 @@ def xception_backbone(
 
 
 def resnet_backbone(
-  depth: int = 101, multi_grid: tuple[int, ...] = (1, 2, 4)
+  depth: int = 101, multi_grid: tuple[int, ...] = MULTI_GRID
 ) -> functools.partial:
   """Returns the constructor of the release's ResNet for `deeplabv3p`."""
   return functools.partial(

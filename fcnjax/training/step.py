@@ -48,7 +48,7 @@ def _is_float(x: Array) -> bool:
   return jnp.issubdtype(x.dtype, jnp.floating)
 
 
-def _split(arrays: tuple[Array, ...], parts: int) -> tuple[Array, ...]:
+def _split(arrays: Any, parts: int) -> Any:
   """Returns arrays [parts, b / parts, …].
 
   Part i holds the examples i, i + parts, …: under a batch that is spread over

@@ -16,6 +16,7 @@ import pytest
 from fcnjax import models
 from fcnjax.models import hdnet
 from fcnjax.models.backbones import resnet, xception
+from fcnjax.training import optimizers, sharding, state as states, step
 
 CLASSES = 5
 
@@ -28,6 +29,7 @@ SMALL = {
   "fcn16s_vgg16": _FCN | {"upsampling": "learned"},
   "fcn8s_vgg16": _FCN | {"norm": "batch"},
   "fcn8s_atonce_vgg16": _FCN,
+  "fcn32s_late_fusion": _FCN,
   "fcn32s_alexnet": {"widths": (4, 4, 6, 6, 4), "fc_channels": 8},
   "fcn32s_googlenet": {"width": 0.1, "norm": "batch"},
   "fcn_resnet50": {"channels": 8},
@@ -101,8 +103,9 @@ def test_every_network_is_tried():
   assert list(models.MODELS) == list(SMALL)
 
 
-def _image(size, channels=3, batch=2):
-  return jax.ShapeDtypeStruct((batch, *size, channels), jnp.float32)
+def _image(name, size, channels=None):
+  channels = channels or models.MODELS[name].channels
+  return jax.ShapeDtypeStruct((2, *size, channels), jnp.float32)
 
 
 def _forward(model, image, *, train=False):
@@ -118,7 +121,7 @@ def _forward(model, image, *, train=False):
 def test_logits_are_float32_at_the_size_of_the_image(name, dtype):
   model = models.create_model(name, num_classes=CLASSES, dtype=dtype)
   for size, smaller in SIZES.get(name, ANY):
-    outputs, _ = _forward(model, _image(size))
+    outputs, _ = _forward(model, _image(name, size))
     expected = (2, *(side - smaller for side in size), CLASSES)
     assert outputs["logits"].shape == expected
     assert outputs["logits"].dtype == jnp.float32
@@ -128,7 +131,7 @@ def test_logits_are_float32_at_the_size_of_the_image(name, dtype):
 def test_the_size_in_the_table_is_legal(name):
   entry = models.MODELS[name]
   model = models.create_model(name, num_classes=CLASSES)
-  outputs, _ = _forward(model, _image(entry.size))
+  outputs, _ = _forward(model, _image(name, entry.size))
   assert outputs["logits"].shape[-1] == CLASSES
 
 
@@ -136,7 +139,7 @@ def test_the_size_in_the_table_is_legal(name):
 def test_parameters_are_float32_and_named_on_purpose(name):
   model = models.create_model(name, num_classes=CLASSES, dtype="bfloat16")
   size = SIZES.get(name, ANY)[-1][0]
-  _, variables = _forward(model, _image(size))
+  _, variables = _forward(model, _image(name, size))
   for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
     words = [entry.key for entry in path]
     automatic = [word for word in words if re.match(r"[A-Z]\w*_\d+$", word)]
@@ -148,8 +151,8 @@ def test_parameters_are_float32_and_named_on_purpose(name):
 def test_training_has_the_same_variables_and_shapes(name):
   model = models.create_model(name, num_classes=CLASSES)
   size = SIZES.get(name, ANY)[-1][0]
-  outputs, variables = _forward(model, _image(size), train=True)
-  evaluated, same = _forward(model, _image(size))
+  outputs, variables = _forward(model, _image(name, size), train=True)
+  evaluated, same = _forward(model, _image(name, size))
   assert jax.tree.map(jnp.shape, variables) == jax.tree.map(jnp.shape, same)
   assert outputs["logits"].shape == evaluated["logits"].shape
 
@@ -157,11 +160,12 @@ def test_training_has_the_same_variables_and_shapes(name):
 @pytest.mark.parametrize("name", SMALL)
 @pytest.mark.parametrize("channels", [1, 4])
 def test_other_channels(name, channels):
+  channels += models.MODELS[name].channels - 3
   size = SIZES.get(name, ANY)[0][0]
   model = models.create_model(name, num_classes=CLASSES, in_channels=channels)
-  _forward(model, _image(size, channels))
+  _forward(model, _image(name, size, channels))
   with pytest.raises(ValueError, match=rf"{channels} channels.*got 3"):
-    _forward(model, _image(size, 3))
+    _forward(model, _image(name, size, 3))
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -188,7 +192,8 @@ def small(request):
   model = _small_model(name)
   size = SMALL_SIZE.get(name, (37, 50))
   rng = np.random.default_rng(0)
-  image = rng.normal(size=(3, *size, 3)).astype(np.float32)
+  shape = (3, *size, models.MODELS[name].channels)
+  image = rng.normal(size=shape).astype(np.float32)
   _, shapes = _forward(model, image)
 
   def draw(path, leaf):
@@ -246,3 +251,61 @@ def test_evaluation_is_a_pure_function_of_each_image(small):
   np.testing.assert_allclose(apply(image[::-1])[::-1], logits, 1e-5, 1e-5)
   alone = model.apply(variables, image[1:2], train=False)["logits"]  # Eager.
   np.testing.assert_allclose(alone, logits[1:2], rtol=1e-4, atol=1e-4)
+
+
+def test_a_step_on_eight_devices_is_a_step_on_one(small):
+  """Batch statistics, class centres and all gradients are the global ones."""
+  model, variables, image = small
+  rng = np.random.default_rng(2)
+  images = rng.normal(size=(8, *image.shape[1:])).astype(np.float32)
+  margin = (image.shape[1] - _side(model, variables, image)) // 2
+  inner = slice(margin, -margin or None)
+  label = rng.integers(0, CLASSES, images.shape[:3])[:, inner, inner]
+  label[0] = label[3, :4] = 255  # Unevenly ignored.
+  optimizer = optimizers.sgd(1.0, variables["params"], momentum=0.0)
+  found = {}
+  for count in (1, 8):
+    mesh = sharding.create_mesh(data=count, batch_size=8)
+    everywhere = sharding.replicated(mesh)
+    run = jax.jit(
+      functools.partial(
+        step.train_step,
+        apply=model.apply,
+        optimizer=optimizer,
+        seed=0,
+        takes_label=getattr(model, "takes_label", False),
+      ),
+      out_shardings=everywhere,
+    )
+    state = states.create(variables, optimizer)
+    state = jax.device_put(state, everywhere)
+    batch = {"image": images, "label": label.astype(np.int32)}
+    state, metrics = run(state, sharding.to_devices(batch, mesh))
+    found[count] = jax.device_get((state.params, state.collections, metrics))
+  one, eight = (jax.tree_util.tree_leaves_with_path(found[i]) for i in (1, 8))
+  before = jax.tree.leaves((variables["params"],))
+  for i, ((path, a), (_, b)) in enumerate(zip(one, eight)):
+    # Of a parameter, in units of its largest change.
+    moved = np.abs(a - before[i]).max() if i < len(before) else np.abs(a).max()
+    np.testing.assert_allclose(
+      a, b, rtol=0, atol=1e-3 * moved + 1e-6, err_msg=jax.tree_util.keystr(path)
+    )
+
+
+def _side(model, variables, image):
+  outputs = jax.eval_shape(lambda x: model.apply(variables, x), image)
+  return outputs["logits"].shape[1]
+
+
+def test_bfloat16_is_near_float32(small):
+  model, variables, image = small
+
+  def logits(dtype):
+    network = model.clone(dtype=dtype)
+    apply = jax.jit(lambda x: network.apply(variables, x)["logits"])
+    return np.asarray(apply(image))
+
+  full, half = logits("float32"), logits("bfloat16")
+  assert np.isfinite(half).all()
+  error = np.linalg.norm(full - half) / np.linalg.norm(full - full.mean())
+  assert 0 < error < 0.1

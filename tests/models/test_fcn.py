@@ -286,3 +286,73 @@ def test_a_finer_net_starts_from_the_coarse_predictions(features, stride, edge):
   difference = np.abs(after - before).max()
   assert 0.01 * crooked < difference < crooked / 8
   assert (after.argmax(-1) == before.argmax(-1)).mean() > 0.9
+
+
+LITTLE = {"widths": (4, 4, 6, 8, 8), "fc_channels": 8}
+
+
+def _noisy(variables, seed=0):
+  """Variables of which none is zero: scores would all be equal."""
+  random = np.random.default_rng(seed)
+  return jax.tree.map(
+    lambda x: x + 0.05 * random.normal(size=x.shape).astype(np.float32),
+    variables,
+  )
+
+
+def test_late_fusion_averages_two_whole_networks():
+  fused = models.create_model("fcn32s_late_fusion", num_classes=5, **LITTLE)
+  image = np.random.default_rng(1).normal(size=(2, 40, 50, 6))
+  image = image.astype(np.float32)
+  variables = _noisy(fused.init(jax.random.key(0), image))
+  assert set(variables["params"]) == {"color", "hha"}
+  one = models.create_model("fcn32s_vgg16", num_classes=5, **LITTLE)
+  logits = [
+    one.apply({"params": variables["params"][name]}, part)["logits"]
+    for name, part in (("color", image[..., :3]), ("hha", image[..., 3:]))
+  ]
+  np.testing.assert_allclose(
+    fused.apply(variables, image)["logits"],
+    (logits[0] + logits[1]) / 2,
+    rtol=1e-5,
+    atol=1e-6,
+  )
+
+
+def test_late_fusion_of_a_plain_image_is_refused():
+  fused = models.create_model(
+    "fcn32s_late_fusion", num_classes=5, in_channels=3, **LITTLE
+  )
+  with pytest.raises(ValueError, match="three colour channels.*got 3"):
+    jax.eval_shape(fused.init, jax.random.key(0), np.zeros((1, 40, 50, 3)))
+
+
+@pytest.mark.parametrize("stride", [32, 16, 8])
+def test_two_tasks_are_two_heads_on_the_same_features(stride):
+  """Each head's scores are those of a network that has this head alone."""
+  name = f"fcn{stride}s_vgg16"
+  both = models.create_model(name, num_classes=5, second_classes=3, **LITTLE)
+  image = np.random.default_rng(1).normal(size=(1, 40, 50, 3))
+  variables = _noisy(both.init(jax.random.key(0), image))
+  outputs = both.apply(variables, image)
+  for key, classes, part in (
+    ("logits", 5, slice(0, 5)),
+    ("second_logits", 3, slice(5, 8)),
+  ):
+    alone = models.create_model(name, num_classes=classes, **LITTLE)
+    cut = jax.tree_util.tree_map_with_path(
+      lambda path, x, part=part: (
+        x[..., part] if "score" in jax.tree_util.keystr(path) else x
+      ),
+      variables,
+    )
+    np.testing.assert_allclose(
+      outputs[key], alone.apply(cut, image)["logits"], rtol=1e-5, atol=1e-6
+    )
+
+
+def test_two_tasks_do_not_share_learned_upsampling():
+  with pytest.raises(ValueError, match="second_classes.*'learned'"):
+    models.create_model(
+      "fcn8s_vgg16", num_classes=5, second_classes=3, upsampling="learned"
+    )

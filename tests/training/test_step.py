@@ -216,3 +216,39 @@ def test_a_mesh_of_as_many_devices_as_divide_the_batch():
   assert sharding.create_mesh(batch_size=7).size == 7
   assert sharding.create_mesh(batch_size=9).size == 3
   assert sharding.create_mesh(batch_size=1).size == 1
+
+
+class TwoTasks(nn.Module):
+  """Scores of three classes and of two."""
+
+  @nn.compact
+  def __call__(self, image, *, train=False):
+    logits = nn.Conv(5, (3, 3), name="conv")(image)
+    return {"logits": logits[..., :3], "second_logits": logits[..., 3:]}
+
+
+@pytest.mark.parametrize("normalization", ["weights", "sum"])
+def test_the_losses_of_two_tasks_are_added(normalization):
+  """And accumulation, which splits the second labels too, changes nothing."""
+  words = {"normalization": normalization, "class_weights": (0.5, 1.0, 2.0)}
+  state, run = _setup(TwoTasks(), **words)
+  batch = _batch()
+  second = np.where(batch["label"] == 255, 255, batch["label"] % 2)
+  second[2] = 255
+  both = {**batch, "second_label": second}
+  _, first = jax.jit(run)(state, batch)
+  new, metrics = jax.jit(run)(state, both)
+  logits = TwoTasks().apply({"params": state.params}, batch["image"])
+  valid = second != 255
+  shares = jax.nn.log_softmax(logits["second_logits"])
+  chosen = np.take_along_axis(
+    np.asarray(shares), np.where(valid, second, 0)[..., None], axis=-1
+  )[..., 0]
+  divisor = 1 if normalization == "sum" else valid.sum()
+  expected = -chosen[valid].sum() / divisor
+  np.testing.assert_allclose(
+    metrics["loss"] - first["loss"], expected, rtol=2e-5
+  )
+  _, parts = _setup(TwoTasks(), accumulate=4, **words)
+  again, _ = jax.jit(parts)(state, both)
+  chex.assert_trees_all_close(new.params, again.params, rtol=1e-5, atol=1e-6)

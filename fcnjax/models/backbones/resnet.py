@@ -80,14 +80,23 @@ def plan(
 
 
 def layers(
-  depth: int, *, output_stride: int = 32, stride_unit: str = "first"
+  depth: int,
+  *,
+  output_stride: int = 32,
+  stride_unit: str = "first",
+  stem: str = "classic",
+  multi_grid: tuple[int, ...] = (1, 1, 1),
 ) -> tuple[tuple[int, ...], ...]:
-  """Returns (kernel, stride, dilation) from image to stage5, classic stem."""
+  """Returns (kernel, stride, dilation) from image to stage5."""
   stages = plan(
-    depths=DEPTHS[depth], output_stride=output_stride, stride_unit=stride_unit
+    depths=DEPTHS[depth],
+    output_stride=output_stride,
+    stride_unit=stride_unit,
+    multi_grid=multi_grid,
   )
   units = [(3, *unit) for stage in stages for unit in stage]
-  return ((7, 2), (3, 2), *units)
+  convs = ((7, 2),) if stem == "classic" else ((3, 2), (3, 1), (3, 1))
+  return (*convs, (3, 2), *units)
 
 
 class Bottleneck(nn.Module):
