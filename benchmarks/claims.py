@@ -1,11 +1,12 @@
 """Claims of the papers that can be tried small, tried on the embedded scenes.
 
-  python benchmarks/claims.py run            # what has no result yet
-  python benchmarks/claims.py run --claim context --seeds 0 1 2
+  python train.py --config=configs/dilation.py --workdir=runs/dilation
+  python benchmarks/claims.py run --frontend runs/dilation
+  python benchmarks/claims.py run --claim skips --seeds 0 1 2
   python benchmarks/claims.py page
 
-`run` trains the networks of a claim from noise, every seed anew, and saves the
-figures of each run at once to benchmarks/results/claims.json; `page` writes
+`run` trains the networks of a claim from noise, every seed anew, unless there
+is a result already, and saves the figures of each run at once to benchmarks/results/claims.json; `page` writes
 docs/claims.md from it, whichever way the claims come out.
 """
 
@@ -30,6 +31,7 @@ import numpy as np
 from scipy import ndimage
 
 from fcnjax import models
+from fcnjax.cli import build, workdir
 from fcnjax.data import examples, pipeline, scenes
 from fcnjax.metrics import boundary, confusion
 from fcnjax.models import dilation
@@ -42,6 +44,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "claims.json"
 CLASSES = len(scenes.CLASSES)
 SIZE = (96, 96)
+FRONTEND_SIZE = (288, 288)  # as configs/dilation.py
+FRONTEND: pathlib.Path | None = None  # its workdir
 NORMALISATION = {"mean": scenes.MEAN, "std": scenes.STD}
 BATCH = 8
 RATE = 2e-3  # AdamW's, falling to 0 along half a cosine
@@ -57,7 +61,10 @@ def main() -> None:
   parser.add_argument("action", choices=("run", "page"))
   parser.add_argument("--claim", choices=CLAIMS, action="append")
   parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+  parser.add_argument("--frontend", type=pathlib.Path, help="for context")
   arguments = parser.parse_args()
+  global FRONTEND
+  FRONTEND = arguments.frontend
   if arguments.action == "run":
     for seed, name in itertools.product(
       arguments.seeds, arguments.claim or CLAIMS
@@ -80,7 +87,8 @@ def _run(name: str, seed: int) -> None:
       "seed": seed,
       "figures": figures,
       "minutes": round((time.time() - began) / 60, 1),
-      "command": f"python benchmarks/claims.py run --claim {name}",
+      "command": f"python benchmarks/claims.py run --claim {name}"
+      + " --frontend RUN" * (name == "context"),
       "date": datetime.date.today().isoformat(),
       "device": f"{os.cpu_count()} CPU cores, {platform.machine()}",
       "versions": {
@@ -161,22 +169,28 @@ def _outputs(model, variables) -> tuple[np.ndarray, np.ndarray]:
 
 
 @functools.cache
-def _split(split: str) -> tuple[np.ndarray, np.ndarray]:
-  """Returns normalised images and labels of a split."""
-  source = scenes.Scenes(split)
-  found = list(examples.evaluation_examples(source, **NORMALISATION))
+def _split(
+  split: str, size: tuple[int, int] = SIZE, most: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+  """Returns normalised images and labels of a split, the first `most`."""
+  source = scenes.Scenes(split, size=size)
+  found = list(
+    examples.evaluation_examples(source, **NORMALISATION, stop=most)
+  )
   return np.stack([e["image"] for e in found]), np.stack(
     [e["label"] for e in found]
   )
 
 
-def _scores(predictions: np.ndarray) -> dict[str, float]:
+def _scores(
+  predictions: np.ndarray, size: tuple[int, int] = SIZE
+) -> dict[str, float]:
   """Returns mean IoU, in the trimap too, and BF of predictions of val.
 
   The scenes' contours are ignored, two pixels wide; for BF, which compares
   contours, each ignored pixel takes the class nearest to it.
   """
-  _, labels = _split("val")
+  _, labels = _split("val", size)
   bands = [
     np.where(boundary.trimap(label, width=TRIMAP + 1), label, IGNORE)
     for label in labels
@@ -252,7 +266,7 @@ def _sampling(seed: int) -> dict[str, dict[str, float]]:
     model, batch_size = _fcn(8), round(BATCH / share)
     began = time.time()
     variables = _train(
-      model, seed, steps=300, batch_size=batch_size, sampling=share
+      model, seed, steps=200, batch_size=batch_size, sampling=share
     )
     seconds = time.time() - began
     scores = _scores(_outputs(model, variables)[0])
@@ -264,27 +278,10 @@ def _sampling(seed: int) -> dict[str, dict[str, float]]:
 
 
 def _context(seed: int) -> dict[str, dict[str, float]]:
-  """A front-end, then a context module on its scores, which stay fixed."""
-  options = {"widths": (4, 8, 16, 32, 32), "fc_channels": 64, "norm": "batch"}
-  model = _network("dilation_frontend", dropout=0.0, **options)
-  variables = _train(model, seed, steps=300)
-  scores = jax.jit(lambda image: model.apply(variables, image)["features"])
-
-  def of(split):
-    images, _ = _split(split)
-    parts = [scores(images[i : i + 16]) for i in range(0, len(images), 16)]
-    return np.concatenate([np.asarray(part) for part in parts])
-
-  train, val = of("train"), of("val")
-  labels = _split("train")[1].astype(np.int32)
-
-  def batches():
-    random = np.random.default_rng(seed)
-    while True:
-      chosen = random.integers(len(train), size=BATCH)
-      yield {"image": train[chosen], "label": labels[chosen]}
-
-  found = {"front-end alone": _scores(_upsampled(val))}
+  """A context module on the scores of a trained front-end, which stay fixed."""
+  train, labels = _frontend_scores("train")
+  val, _ = _frontend_scores("val")
+  found = {"front-end alone": _scores(_upsampled(val), FRONTEND_SIZE)}
   for start in ("identity", "random"):
     module = dilation.Context(depth=8, form="basic", start=start)
 
@@ -292,24 +289,41 @@ def _context(seed: int) -> dict[str, dict[str, float]]:
       del train, mutable, rngs
       return {"logits": _logits(module.apply(variables, x))}, {}
 
+    def batches():
+      random = np.random.default_rng(seed)
+      while True:
+        chosen = random.integers(len(train), size=BATCH)
+        yield {"image": train[chosen], "label": labels[chosen]}
+
     fresh = module.init(jax.random.key(seed), train[:1])
-    trained = _fit(apply, fresh, batches(), seed=seed, steps=600)
-    found[f"context, {start}"] = _scores(
-      _upsampled(np.asarray(module.apply(trained, val)))
-    )
+    trained = _fit(apply, fresh, batches(), seed=seed, steps=300)
+    scores = np.asarray(jax.jit(module.apply)(trained, val))
+    found[f"context, {start}"] = _scores(_upsampled(scores), FRONTEND_SIZE)
   return found
 
 
+@functools.cache
+def _frontend_scores(split: str) -> tuple[np.ndarray, np.ndarray]:
+  """Returns scores of stride 8 and labels; of "train" 384 scenes."""
+  if FRONTEND is None:
+    raise SystemExit("context: give --frontend, the workdir of dilation.py.")
+  config, classes, _ = workdir.read(FRONTEND)
+  variables, _ = workdir.restore(FRONTEND, config, "best")
+  model = build.model(config, num_classes=len(classes))
+  apply = jax.jit(lambda image: model.apply(variables, image)["features"])
+  images, labels = _split(split, FRONTEND_SIZE, 384)
+  parts = [apply(images[i : i + 2]) for i in range(0, len(images), 2)]
+  return np.concatenate(parts), labels.astype(np.int32)
+
+
 def _logits(scores):
-  return resizing.crop(
-    convolution.bilinear_deconv(scores, factor=dilation.STRIDE),
-    dilation.STRIDE // 2,
-    SIZE,
-  )
+  upsampled = convolution.bilinear_deconv(scores, factor=dilation.STRIDE)
+  return resizing.crop(upsampled, dilation.STRIDE // 2, FRONTEND_SIZE)
 
 
 def _upsampled(scores: np.ndarray) -> np.ndarray:
-  return np.asarray(_logits(jnp.asarray(scores))).argmax(-1)
+  parts = [_logits(scores[i : i + 16]) for i in range(0, len(scores), 16)]
+  return np.concatenate([np.asarray(part).argmax(-1) for part in parts])
 
 
 def _distance(seed: int) -> dict[str, dict[str, float]]:
@@ -318,7 +332,7 @@ def _distance(seed: int) -> dict[str, dict[str, float]]:
     model = _network(
       "hdnet_resnet50", channels=64, hfd_weight=weight, bn_momentum=0.9
     ).clone(**_RESNET, multi_grid=(1, 1))
-    variables = _train(model, seed, steps=300)
+    variables = _train(model, seed, steps=200)
     predictions, features = _outputs(model, variables)
     near, far = _cosines(features)
     found[name] = {
@@ -373,11 +387,11 @@ CLAIMS = {
   "skips": Claim(
     "Skips refine boundaries: from FCN-32s to 16s to 8s.",
     "Long, Shelhamer and Darrell 2015, section 4.2, Table 2",
-    "VGG16 an eighth as wide, each in one stage, 400 steps",
+    "VGG16 an eighth as wide, each in one stage, 300 steps",
     "BF",
     ("FCN-8s", "FCN-32s"),
     _compared(
-      {f"FCN-{s}s": functools.partial(_fcn, s) for s in (32, 16, 8)}, steps=400
+      {f"FCN-{s}s": functools.partial(_fcn, s) for s in (32, 16, 8)}, steps=300
     ),
   ),
   "unpooling": Claim(
@@ -411,8 +425,8 @@ CLAIMS = {
   "context": Claim(
     "The context module needs identity initialisation, and then helps.",
     "Yu and Koltun 2016, section 3",
-    "the Basic module of 8 layers on the scores of a trained front-end a "
-    "sixteenth as wide, 600 steps",
+    "the Basic module of 8 layers on the scores of one front-end, that of "
+    "configs/dilation.py, for 384 scenes of 288×288; 300 steps",
     "mean IoU",
     ("context, identity", "context, random"),
     _context,
@@ -420,7 +434,7 @@ CLAIMS = {
   "sampling": Claim(
     "Sampling the loss converges no faster than whole images.",
     "Long, Shelhamer and Darrell 2015, section 4.4, figure 5",
-    "FCN-8s as above, 300 steps: p of the pixels of 1/p times the images",
+    "FCN-8s as above, 200 steps: p of the pixels of 1/p times the images",
     "mean IoU",
     ("p = 1, 8 images a step", "p = 0.5, 16 images a step"),
     _sampling,
@@ -428,7 +442,7 @@ CLAIMS = {
   "distance": Claim(
     "The HFD loss draws features to their class's centre.",
     "Li et al. 2021, high-dimension feature distance loss",
-    "HDNet on a ResNet of 8 units a quarter as wide, 300 steps",
+    "HDNet on a ResNet of 8 units a quarter as wide, 200 steps",
     "cosine to the own centre",
     ("with HFD", "without HFD"),
     _distance,

@@ -26,6 +26,7 @@ class Row(NamedTuple):
     size: height and width of the image, for multiply-adds.
     classes: number of classes.
     multi_grid: of the backbone, if it is not the network's own.
+    scales: of 512 pixels, over whose images multiply-adds are summed.
   """
 
   name: str
@@ -36,6 +37,7 @@ class Row(NamedTuple):
   size: tuple[int, int] = (513, 513)
   classes: int = 21
   multi_grid: tuple[int, ...] | None = None
+  scales: tuple[float, ...] = ()
 
 
 _V3P = "v3+, Tables 3 and 5"
@@ -46,6 +48,19 @@ _X65, _R101 = "deeplabv3p_xception65", "deeplabv3p_resnet101"
 
 def _adds(name, billions, source=_V3P, **options):
   return Row(name, "multiply-adds", billions * 1e9, source, options)
+
+
+def _multi_scale(name, billions, multi_grid=None, **options):
+  """The papers' "MS": six scales, of images of 512 s + 1 pixels."""
+  return Row(
+    name,
+    "multiply-adds",
+    billions * 1e9,
+    f"{_V3P}, MS" + f"; of multi-grid {multi_grid}" * (multi_grid is not None),
+    options,
+    multi_grid=multi_grid,
+    scales=(0.5, 0.75, 1.0, 1.25, 1.5, 1.75),
+  )
 
 
 ROWS = (
@@ -73,6 +88,9 @@ ROWS = (
     )
   ),
   Row("dilation_frontend", "parameters", 134_346_581, "FCN-32s' tensors"),
+  Row(
+    "deeplabv3_resnet101", "parameters", 58.1e6, "42.6 M + 15.5 M, EMANet's README"
+  ),
   Row("deeplab_largefov", "parameters", 20.5e6, "v1, Table 2"),
   Row(
     "deeplab_largefov",
@@ -107,6 +125,15 @@ ROWS = (
   ),
   _adds(_R101, 276.18, output_stride=8, **_PLAIN),
   _adds(_R101, 297.92, output_stride=8),
+  _multi_scale(_X65, 601.74, output_stride=16, **_PLAIN),
+  _multi_scale(_X65, 2149.91, output_stride=8, **_PLAIN),
+  _multi_scale(_X65, 790.12, output_stride=16, **_FULL),
+  _multi_scale(_X65, 2338.15, output_stride=8, **_FULL),
+  _multi_scale(_X65, 928.81 / 2, output_stride=16),  # mirrored, too
+  _multi_scale(_X65, 3055.35 / 2, output_stride=8),
+  _multi_scale(_R101, 2435.37, output_stride=8, **_PLAIN),
+  _multi_scale(_R101, 898.69, (1, 1, 1), output_stride=16),
+  _multi_scale(_R101, 2623.61, output_stride=8),
   Row(
     _X65,
     "multiply-adds",
@@ -128,7 +155,11 @@ def ours(row: Row) -> float:
     model = model.clone(backbone=backbone)
   if row.what == "parameters":
     return profile.parameters(model, (65, 65))
-  return profile.multiply_adds(model, row.size, space_to_batch=True)
+  sides = [int(512 * scale + 1) for scale in row.scales]
+  sizes = [(side, side) for side in sides] or [row.size]
+  return sum(
+    profile.multiply_adds(model, size, space_to_batch=True) for size in sizes
+  )
 
 
 def _words(options: dict[str, Any]) -> str:
@@ -159,6 +190,32 @@ def main() -> None:
       f"| {row.source} |"
     )
     print(lines[-1], flush=True)
+  lines += [
+    "",
+    "## Every network",
+    "",
+    "As `fcnjax models` lists them: 21 classes, the paper's size of image, its "
+    "own default options; multiply-adds without any padding. Receptive fields "
+    "follow from the layers; tests/models/test_receptive_fields.py confirms "
+    "them on the networks.",
+    "",
+    "| network | parameters | multiply-adds | at | field | stride | paper |",
+    "|---|---|---|---|---|---|---|",
+  ]
+  for name, entry in models.MODELS.items():
+    words = profile.describe(
+      models.create_model(name, num_classes=21),
+      name=name,
+      paper=entry.paper,
+      layers=entry.layers,
+      size=entry.size,
+    )
+    lines.append(
+      f"| `{name}` | {words['parameters']:,} "
+      f"| {words['multiply_adds'] / 1e9:.2f} G "
+      f"| {entry.size[0]}×{entry.size[1]} | {words['receptive_field']} "
+      f"| {words['output_stride']} | {entry.paper} |"
+    )
   PAGE.write_text("\n".join(lines) + "\n")
 
 

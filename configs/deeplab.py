@@ -6,6 +6,8 @@ Papandreou, Schroff, Adam: 2015 to 2017).
 trains DeepLab v3 on ResNet-50 on the embedded scenes, from noise.
 
 Variants:
+  scenes_os8      then at output stride 8 with frozen batch norm:
+                  --config.init_from=runs/deeplab
   voc2012         v3, ResNet-101, output stride 16 (section 4): crop 513, batch
                   16, SGD .9, poly .9 from .007, 30,000 steps; the release
                   starts from ImageNet weights and trains on SBD's images as
@@ -36,6 +38,7 @@ def get_config(variant: str = ""):
     variant,
     {
       "": _scenes,
+      "scenes_os8": _scenes_os8,
       "voc2012": _v3,
       "voc2012_os8": _v3_os8,
       "largefov": _largefov,
@@ -50,14 +53,22 @@ def get_config(variant: str = ""):
 def _scenes(config):
   config.model.name = "deeplabv3_resnet50"
   config.model.options = {"bn_momentum": 0.9}  # .9997 is for 30,000 steps
-  config.optimizer.learning_rate = 0.02
-  config.optimizer.warmup = 20
+  config.optimizer.name = "adamw"
+  config.optimizer.learning_rate = 1e-3
+  config.optimizer.schedule = "cosine"
   config.optimizer.weight_decay = 1e-4
-  config.steps = 300
-  config.batch_size = 8
-  config.eval_every = config.checkpoint_every = 150
+  config.steps = 500
+  config.batch_size = 4
+  config.eval_every = config.checkpoint_every = 250
   config.data.transforms = (("flip", {"vertical": True}),)
   config.evaluation.batch_size = 16
+
+
+def _scenes_os8(config):
+  _scenes(config)
+  config.model.options = {"output_stride": 8, "norm": "frozen"}
+  config.optimizer.learning_rate = 1e-4
+  config.steps = config.eval_every = config.checkpoint_every = 60
 
 
 def _voc(config, crop):

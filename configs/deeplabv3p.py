@@ -5,6 +5,8 @@
 trains the whole Xception-65 on the embedded scenes, from noise.
 
 Variants (numbers of the release: train.py, common.py, g3doc/pascal.md):
+  scenes_os8      then at output stride 8 with frozen batch norm:
+                  --config.init_from=runs/deeplabv3p
   voc2012         Xception-65, output stride 16, crop 513, batch 16, SGD .9,
                   poly .9 from .007, 30,000 steps, scales .5–2; the release
                   starts from ImageNet weights and trains on SBD's images as
@@ -41,6 +43,7 @@ def get_config(variant: str = ""):
     variant,
     {
       "": _scenes,
+      "scenes_os8": _scenes_os8,
       "voc2012": _voc,
       "voc2012_os8": _voc_os8,
       "cityscapes": _cityscapes,
@@ -53,13 +56,21 @@ def get_config(variant: str = ""):
 
 def _scenes(config):
   config.model.options = {"bn_momentum": 0.9}  # .9997 is for 30,000 steps
-  config.optimizer.learning_rate = 0.05
-  config.optimizer.warmup = 20
-  config.steps = 300
-  config.batch_size = 8
-  config.eval_every = config.checkpoint_every = 150
+  config.optimizer.name = "adamw"
+  config.optimizer.learning_rate = 1e-3
+  config.optimizer.schedule = "cosine"
+  config.steps = 400
+  config.batch_size = 4
+  config.eval_every = config.checkpoint_every = 200
   config.data.transforms = (("flip", {"vertical": True}),)
   config.evaluation.batch_size = 16
+
+
+def _scenes_os8(config):
+  _scenes(config)
+  config.model.options = {"output_stride": 8, "norm": "frozen"}
+  config.optimizer.learning_rate = 1e-4
+  config.steps = config.eval_every = config.checkpoint_every = 60
 
 
 def _released(config, crop):

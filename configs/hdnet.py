@@ -2,7 +2,8 @@
 
   python train.py --config=configs/hdnet.py --workdir=runs/hdnet
 
-trains HDNet on ResNet-50 on the embedded scenes, from noise.
+trains HDNet on ResNet-50 on the embedded scenes, from noise, at output stride
+16, half of the paper's resolution.
 
 Variants:
   pascal_context  ResNet-101, 59 classes, background ignored: crop 608, SGD .9,
@@ -34,11 +35,13 @@ def get_config(variant: str = ""):
 
 def _scenes(config):
   # One rate: the backbone starts from noise, too.
-  config.optimizer.learning_rate = 0.02
-  config.optimizer.warmup = 20
-  config.steps = 250
-  config.batch_size = 8
-  config.eval_every = config.checkpoint_every = 125
+  config.model.options = {"output_stride": 16}
+  config.optimizer.name = "adamw"
+  config.optimizer.learning_rate = 1e-3
+  config.optimizer.schedule = "cosine"
+  config.steps = 380
+  config.batch_size = 4
+  config.eval_every = config.checkpoint_every = 190
   config.data.transforms = (("flip", {"vertical": True}),)
   config.evaluation.batch_size = 16
 

@@ -42,7 +42,13 @@ def run(
   variables, step = workdir.restore(path, config, checkpoint)
   predict = workdir.network(config, classes, variables)
   scores = score(config, predict, source)
-  report(path, scores, split=config.data[open_data.SPLITS[which]], step=step)
+  report(
+    path,
+    scores,
+    split=config.data[open_data.SPLITS[which]],
+    step=step,
+    task=config.evaluation.task,
+  )
 
 
 def score(
@@ -92,13 +98,22 @@ def holds(path: pathlib.Path, *, split: str, step: int | None) -> bool:
 
 
 def report(
-  path: pathlib.Path, scores: dict[str, Any], *, split: str, step: int
+  path: pathlib.Path,
+  scores: dict[str, Any],
+  *,
+  split: str,
+  step: int,
+  task: str = "first",
 ) -> None:
-  """Writes evaluation.json, in one move, and the page; prints the table."""
+  """Writes evaluation.json, in one move, and the page; prints the table.
+
+  Of the second task it is evaluation_second.json; the page tells the first.
+  """
   record = {"split": split, "step": step, **confusion.record(scores)}
   temporary = path / f".evaluation-{os.getpid()}"
   temporary.write_text(json.dumps(record, indent=2) + "\n")
-  temporary.replace(path / "evaluation.json")
+  name = "evaluation.json" if task == "first" else f"evaluation_{task}.json"
+  temporary.replace(path / name)
   print(confusion.table(scores, scores["classes"]))
   outlines = scores["boundary_f1"]
   print(
