@@ -14,6 +14,13 @@ Variants:
   camvid_basic    SegNet-Basic as in Table 1: no biases, rate .1, momentum .9,
                   batch 12, raw images through local response normalisation as
                   in the release (367 images: mean IoU .477, BF .358).
+  camvid_bilinear, camvid_encoder_addition, camvid_single_channel_decoder,
+  camvid_fcn_basic, camvid_fcn_basic_no_addition,
+  camvid_fcn_basic_no_dim_reduction, camvid_fcn_basic_no_both
+                  the other decoders of Table 1, trained alike (.433, .485,
+                  .461, .473, .441, .501, .459).
+  camvid_bayesian Bayesian SegNet: dropout, 60,000 steps, tested on the mean of
+                  40 Monte-Carlo samples (their number is not in the release).
   camvid_small    SegNet-Basic a quarter as wide, 240×180, for a CPU.
   isbi2012, isbi2012_small
                   SegNet-Basic on the EM slices, and half as wide for a CPU.
@@ -43,6 +50,20 @@ def get_config(variant: str = ""):
       "": _scenes,
       "camvid": _camvid,
       "camvid_basic": _camvid_basic,
+      "camvid_bilinear": _table1("segnet_basic_bilinear"),
+      "camvid_encoder_addition": _table1("segnet_basic_encoder_addition"),
+      "camvid_single_channel_decoder": _table1(
+        "segnet_basic_single_channel_decoder"
+      ),
+      "camvid_fcn_basic": _table1("fcn_basic"),
+      "camvid_fcn_basic_no_addition": _table1("fcn_basic_no_addition"),
+      "camvid_fcn_basic_no_dim_reduction": _table1(
+        "fcn_basic_no_dim_reduction"
+      ),
+      "camvid_fcn_basic_no_both": _table1(
+        "fcn_basic_no_addition_no_dim_reduction"
+      ),
+      "camvid_bayesian": _camvid_bayesian,
       "camvid_small": _camvid_small,
       "isbi2012": _isbi2012,
       "isbi2012_small": _isbi2012_small,
@@ -100,6 +121,21 @@ def _camvid_basic(config):
   config.steps = 10_000  # release; the paper: until convergence
   config.batch_size = 12
   config.eval_every = config.checkpoint_every = 1000
+
+
+def _table1(name):
+  def recipe(config):
+    _camvid_basic(config)
+    config.model.name = name
+
+  return recipe
+
+
+def _camvid_bayesian(config):
+  _camvid(config)
+  config.model.name = "bayesian_segnet"
+  config.steps = 60_000
+  config.evaluation.samples = 40
 
 
 def _camvid_small(config):

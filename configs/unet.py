@@ -85,6 +85,7 @@ def _isbi2012(config):
   config.evaluation.strategy = "overlap_tile"
   config.evaluation.tile = (388, 388)
   config.evaluation.margin = 92
+  config.evaluation.flip = config.evaluation.turns = True  # section 4
   config.mesh.data = 1
 
 
@@ -100,6 +101,7 @@ def _isbi2012_small(config):
   config.eval_every = config.checkpoint_every = 200
   config.data.transforms = (*_EM, ("random_crop", {"size": (444, 444)}))
   config.evaluation.tile = (260, 260)
+  config.evaluation.flip = config.evaluation.turns = False
 
 
 def _camvid(config):

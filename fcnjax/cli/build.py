@@ -185,13 +185,14 @@ def check_shapes(
 
 def _by_views(words, strategy, network, image):
   """Applies the strategy to every view that `words` ask for."""
-  if not words.flip and tuple(words.scales) == (1.0,):
+  if not (words.flip or words.turns) and tuple(words.scales) == (1.0,):
     return strategy(words, network, image)
   return views.average(
     lambda x: strategy(words, network, x),
     image,
     scales=words.scales,
     flip=words.flip,
+    turns=words.turns,
   )
 
 

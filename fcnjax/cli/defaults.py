@@ -133,6 +133,7 @@ def get_config() -> ml_collections.ConfigDict:
         # Averages over views of the image: resized, and each also mirrored.
         "scales": (1.0,),
         "flip": False,
+        "turns": False,  # by 90, 180 and 270 degrees, too
         # Averages over as many samples of a network with dropout; 0 = none.
         "samples": 0,
         "task": "first",  # "second": of data.second_masks

@@ -1,4 +1,4 @@
-"""Several views of one image, averaged: other scales, and the mirror image."""
+"""Several views of one image, averaged: scales, mirror image, turns."""
 
 from collections.abc import Sequence
 
@@ -18,12 +18,15 @@ def average(
   *,
   scales: Sequence[float] = (1.0,),
   flip: bool = False,
+  turns: bool = False,
 ) -> Float[Array, "b h w k"]:
   """Averages the probabilities over resized and mirrored views of an image.
 
   As DeepLab and its followers evaluate ("multi-scale inputs and left-right
-  flipped images": DeepLab v3, section 4.1). Images and probabilities are
-  resized bilinearly, pixel centres at half pixels.
+  flipped images": DeepLab v3, section 4.1), and U-Net ("7 rotated versions of
+  the input data", section 4, which it does not describe: with `flip` and
+  `turns` it is the image and the seven others that a square's symmetries make).
+  Images and probabilities are resized bilinearly, pixel centres at half pixels.
 
   Args:
     predict: image [b, h', w', c] -> logits [b, h', w', k], for every size;
@@ -31,6 +34,7 @@ def average(
     image: [b, h, w, c], normalised.
     scales: of height and width; at least one, each positive.
     flip: whether each scale is also seen mirrored left to right.
+    turns: whether each of these is also seen turned by 90, 180 and 270 degrees.
 
   Returns:
     Logits float32 [b, h, w, k]: the logarithm of the mean probabilities.
@@ -43,7 +47,12 @@ def average(
   size = image.shape[1:3]
 
   def probabilities(view):
-    return jax.nn.softmax(jnp.asarray(predict(view), jnp.float32))
+    total = 0.0
+    for quarters in range(4 if turns else 1):
+      turned = jnp.rot90(view, quarters, (1, 2)) if quarters else view
+      seen = jax.nn.softmax(jnp.asarray(predict(turned), jnp.float32))
+      total += jnp.rot90(seen, -quarters, (1, 2))
+    return total / (4 if turns else 1)
 
   total = 0.0
   for scale in scales:

@@ -28,6 +28,9 @@ def test_every_config_has_the_variants_that_users_rely_on():
   names = {
     (pathlib.Path(v.split(":")[0]).stem, *v.split(":")[1:]) for v in VARIANTS
   }
+  for config in ("dilation", "deeplab", "deeplabv3p", "hdnet"):
+    assert (config,) in names
+    assert (config, "folder") in names
   for config in ("fcn", "segnet", "unet"):
     assert (config,) in names
     for variant in (
@@ -87,7 +90,10 @@ def test_a_variant_builds_and_steps(argument):
   assert metrics["loss"].shape == ()
 
 
-@pytest.mark.parametrize("name", ["fcn", "segnet", "unet"])
+@pytest.mark.parametrize(
+  "name",
+  ["fcn", "segnet", "unet", "dilation", "deeplab", "deeplabv3p", "hdnet"],
+)
 def test_a_docstring_tells_the_command(name):
   text = (ROOT / "configs" / f"{name}.py").read_text()
   assert f"python train.py --config=configs/{name}.py --workdir=" in text

@@ -49,6 +49,22 @@ def test_the_mean_over_scales_is_torch_s():
   np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("flip", [False, True])
+def test_turning_the_image_turns_the_logits(flip):
+  """And a network that does not know directions is not changed by turns."""
+  image = np.random.default_rng(1).random((1, 4, 6, 3), np.float32)
+  words = {"flip": flip, "turns": True}
+  logits = np.asarray(views.average(_predict, image, **words))
+  turned = views.average(_predict, np.rot90(image, 1, (1, 2)), **words)
+  np.testing.assert_allclose(
+    np.rot90(turned, -1, (1, 2)), logits, rtol=1e-4, atol=1e-5
+  )
+  plain = views.average(lambda x: x[..., :2], image)
+  same = views.average(lambda x: x[..., :2], image, **words)
+  np.testing.assert_allclose(same, plain, rtol=1e-5, atol=1e-6)
+  assert np.any(np.abs(logits - views.average(_predict, image)) > 0.01)
+
+
 def test_what_all_views_exclude_stays_finite():
   image = np.zeros((1, 2, 2, 1), np.float32)
   logits = views.average(lambda x: np.float32([0, -500]) + 0 * x, image)

@@ -143,3 +143,26 @@ def test_another_word_is_refused():
   label = np.zeros((3, 3), np.uint8)
   with pytest.raises(ValueError, match="truth_or_prediction"):
     boundary.bf_score(label, label, num_classes=1, classes="both")
+
+
+@pytest.mark.parametrize("width", [1, 2, 3.5])
+@pytest.mark.parametrize("seed", range(3))
+def test_the_trimap_is_what_is_near_another_label(seed, width):
+  """Every distance, one pair of pixels after the other."""
+  random = np.random.default_rng(seed)
+  label = random.choice(np.array([0, 1, 2, 255], np.uint8), (4, 5))
+  label = label.repeat(4, axis=0).repeat(3, axis=1)
+  places = np.argwhere(label < 256)
+  apart = np.linalg.norm(places[:, None] - places[None], axis=-1)
+  flat = label.reshape(-1)
+  other = flat[:, None] != flat[None]
+  near = np.where(other, apart, np.inf).min(axis=1) <= width
+  expected = near.reshape(label.shape) & (label != 255)
+  band = boundary.trimap(label, width=width)
+  np.testing.assert_array_equal(band, expected)
+  assert band.any()
+
+
+def test_a_map_of_one_class_has_no_trimap():
+  label = np.full((4, 5), 7, np.uint8)
+  assert not boundary.trimap(label, width=3).any()
