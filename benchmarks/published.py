@@ -5,7 +5,6 @@
 Nothing is trained; everything follows from shapes, in a minute or two.
 """
 
-import functools
 import pathlib
 from typing import Any, NamedTuple
 
@@ -25,7 +24,6 @@ class Row(NamedTuple):
     options: of the network.
     size: height and width of the image, for multiply-adds.
     classes: number of classes.
-    multi_grid: of the backbone, if it is not the network's own.
     scales: of 512 pixels, over whose images multiply-adds are summed.
   """
 
@@ -36,7 +34,6 @@ class Row(NamedTuple):
   options: dict[str, Any] = {}
   size: tuple[int, int] = (513, 513)
   classes: int = 21
-  multi_grid: tuple[int, ...] | None = None
   scales: tuple[float, ...] = ()
 
 
@@ -50,15 +47,14 @@ def _adds(name, billions, source=_V3P, **options):
   return Row(name, "multiply-adds", billions * 1e9, source, options)
 
 
-def _multi_scale(name, billions, multi_grid=None, **options):
+def _multi_scale(name, billions, **options):
   """The papers' "MS": six scales, of images of 512 s + 1 pixels."""
   return Row(
     name,
     "multiply-adds",
     billions * 1e9,
-    f"{_V3P}, MS" + f"; of multi-grid {multi_grid}" * (multi_grid is not None),
+    f"{_V3P}, MS",
     options,
-    multi_grid=multi_grid,
     scales=(0.5, 0.75, 1.0, 1.25, 1.5, 1.75),
   )
 
@@ -87,7 +83,6 @@ ROWS = (
       ("fcn_basic_no_addition_no_dim_reduction", 1.625),
     )
   ),
-  Row("dilation_frontend", "parameters", 134_346_581, "FCN-32s' tensors"),
   Row(
     "deeplabv3_resnet101", "parameters", 58.1e6, "42.6 M + 15.5 M, EMANet's README"
   ),
@@ -97,14 +92,14 @@ ROWS = (
     "parameters",
     134.3e6,
     "v1, Table 2",
-    {"kernel": 7, "fc_channels": 4096},
+    {"kernel": 7, "rates": (4,), "fc_channels": 4096},
   ),
   Row(
     "deeplab_largefov",
     "parameters",
     65.1e6,
     "v1, Table 2",
-    {"kernel": 4, "fc_channels": 4096},
+    {"kernel": 4, "rates": (8,), "fc_channels": 4096},
   ),
   _adds(_X65, 68.00, output_stride=16, **_PLAIN),
   _adds(_X65, 240.85, output_stride=8, **_PLAIN),
@@ -119,9 +114,8 @@ ROWS = (
     _R101,
     "multiply-adds",
     101.28e9,
-    f"{_V3P}; of multi-grid (1, 1, 1)",
-    {"output_stride": 16},
-    multi_grid=(1, 1, 1),
+    _V3P,
+    {"output_stride": 16, "multi_grid": (1, 1, 1)},
   ),
   _adds(_R101, 276.18, output_stride=8, **_PLAIN),
   _adds(_R101, 297.92, output_stride=8),
@@ -132,7 +126,7 @@ ROWS = (
   _multi_scale(_X65, 928.81 / 2, output_stride=16),  # mirrored, too
   _multi_scale(_X65, 3055.35 / 2, output_stride=8),
   _multi_scale(_R101, 2435.37, output_stride=8, **_PLAIN),
-  _multi_scale(_R101, 898.69, (1, 1, 1), output_stride=16),
+  _multi_scale(_R101, 898.69, output_stride=16, multi_grid=(1, 1, 1)),
   _multi_scale(_R101, 2623.61, output_stride=8),
   Row(
     _X65,
@@ -150,9 +144,6 @@ def ours(row: Row) -> float:
   if row.what == "receptive field":
     return profile.receptive_field(models.MODELS[row.name].layers)[0]
   model = models.create_model(row.name, num_classes=row.classes, **row.options)
-  if row.multi_grid is not None:
-    backbone = functools.partial(model.backbone, multi_grid=row.multi_grid)
-    model = model.clone(backbone=backbone)
   if row.what == "parameters":
     return profile.parameters(model, (65, 65))
   sides = [int(512 * scale + 1) for scale in row.scales]

@@ -11,7 +11,9 @@ Variants:
   voc2012         v3, ResNet-101, output stride 16 (section 4): crop 513, batch
                   16, SGD .9, poly .9 from .007, 30,000 steps; the release
                   starts from ImageNet weights and trains on SBD's images as
-                  well (Table 6: mean IoU .7721, .7851 at stride 8).
+                  well (Table 6: mean IoU .7721, .7851 at stride 8). Evaluated
+                  with --config.evaluation.scales="(0.5,0.75,1,1.25,1.5,1.75)"
+                  --config.evaluation.flip=True, .7977.
   voc2012_os8     then at stride 8 with frozen batch norm, rate 1e-3:
                   --config.init_from=RUN
   largefov        v1 on VGG16: crop 321, batch 30, rate 1e-3 (scores 1e-2),
@@ -19,7 +21,8 @@ Variants:
   v2_vgg16        v2's ASPP-L on VGG16: batch 10, poly .9, 20,000 steps
                   (Table 3: .6896).
   v2_resnet101    v2 on ResNet-101: batch 10, poly .9 from 2.5e-4, 20,000
-                  steps, scales .5–1.5 (Table 4: .7635, with COCO).
+                  steps, scales .5–1.5 (Table 4: .7635, with COCO and
+                  MSC).
   folder          your own images and masks:
                   --config.data.images=DIR --config.data.masks=DIR
                   --config.data.num_classes=K
@@ -88,6 +91,9 @@ def _v3(config):
   config.model.name = "deeplabv3_resnet101"
   config.optimizer.learning_rate = 0.007
   config.optimizer.weight_decay = 1e-4
+  # Biases learn twice as fast; batch norm does not decay.
+  config.optimizer.groups = (("(bn|norm)/", 1.0, 0.0), ("bias$", 2.0, 0.0))
+  config.data.mean = (123.15, 115.90, 103.06)
   config.steps = 30_000
   config.batch_size = 16
   config.data.transforms = (

@@ -15,15 +15,23 @@ _CONSTANT, _PARAMETER, _DATA = 0, 1, 2
 _COUNTED = ({_PARAMETER, _DATA}, {_DATA})
 
 
-def parameters(model: Any, size: tuple[int, int]) -> int:
+def parameters(
+  model: Any, size: tuple[int, int], *, kernels: bool = False
+) -> int:
   """Returns the number of learned numbers; running statistics do not count.
 
   Args:
     model: a network with a field `in_channels`.
     size: height and width of a legal image, pixels.
+    kernels: whether biases and normalisation are left out, as SegNet's Table 1
+      and the context module's 64 C² do.
   """
   variables = jax.eval_shape(model.init, jax.random.key(0), _image(model, size))
-  return sum(math.prod(x.shape) for x in jax.tree.leaves(variables["params"]))
+  return sum(
+    math.prod(x.shape)
+    for x in jax.tree.leaves(variables["params"])
+    if x.ndim > 1 or not kernels
+  )
 
 
 def multiply_adds(
@@ -32,9 +40,8 @@ def multiply_adds(
   """Returns the multiply-adds of one image through the network.
 
   Counted are the products in convolutions and matrix products: output elements
-  x taps, padding included as is usual; a transposed convolution counts as the
-  ordinary ones that compute it, which is input elements x taps if its kernel is
-  as long as its stride, and slightly more if longer. Not counted are products
+  x taps, padding included as is usual; of a transposed convolution input
+  elements x taps. Not counted are products
   with constants (interpolation by a fixed kernel), and whatever is done element
   by element: biases, normalisation, pooling.
 
@@ -141,6 +148,7 @@ def describe(
     "name": name,
     "paper": paper,
     "parameters": parameters(model, size),
+    "kernel_parameters": parameters(model, size, kernels=True),
     "multiply_adds": multiply_adds(model, size),
     "multiply_adds_space_to_batch": multiply_adds(
       model, size, space_to_batch=True
@@ -182,7 +190,7 @@ def _walk(
     inner = _inner_program(eqn)
     operator = _OPERATORS.get(eqn.params.get("name"))
     if operator is not None:
-      total += operator(eqn)
+      total += operator(eqn) if set(inputs) in _COUNTED else 0
     elif inner is not None:
       count, outputs = _walk(inner, inputs, space_to_batch)
       total += count * eqn.params.get("length", 1)
@@ -238,8 +246,13 @@ def _depthwise(eqn: core.JaxprEqn) -> int:
   return math.prod(eqn.outvars[0].aval.shape) * height * width
 
 
+def _transposed(eqn: core.JaxprEqn) -> int:
+  image, kernel = (atom.aval.shape for atom in eqn.invars)
+  return math.prod(image[:3]) * math.prod(kernel)
+
+
 # Operators of our own whose program does not show what they are; by the name
 # of the jitted function.
-_OPERATORS = {"depthwise_conv": _depthwise}
+_OPERATORS = {"depthwise_conv": _depthwise, "transposed_conv": _transposed}
 
 _COUNTS = {"conv_general_dilated": _conv, "dot_general": _dot}

@@ -85,6 +85,13 @@ def test_a_transposed_convolution_counts_each_input_once_a_tap():
   assert _count(up, (2, 2, 3, 5)) == 10 * 7 * 4 * 3 * 5
 
 
+def test_a_kernel_longer_than_the_stride_counts_no_padding():
+  def up(kernel, image):
+    return convolution.transposed_conv(image, kernel, stride=2)
+
+  assert _count(up, (4, 4, 3, 5)) == 10 * 7 * 16 * 3 * 5
+
+
 def test_fixed_interpolation_is_free():
   def resize(kernel, image):
     image = convolution.bilinear_deconv(image, factor=4)
@@ -167,6 +174,8 @@ def test_unet_as_published_is_described():
     "name": "unet",
     "paper": entry.paper,
     "parameters": 31_030_658,
+    # Two biases a level of 64 to 1024 channels, 3 a level on the way up, K.
+    "kernel_parameters": 31_030_658 - 2 * 1984 - 3 * 960 - 2,
     "multiply_adds": words["multiply_adds"],
     "multiply_adds_space_to_batch": words["multiply_adds"],
     "receptive_field": 140,

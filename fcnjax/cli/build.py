@@ -154,6 +154,9 @@ def check_shapes(
     image = jax.ShapeDtypeStruct(shape, np.float32)
     return jax.eval_shape(apply, variables, image)["logits"].shape
 
+  if config.evaluation.samples:
+    _check_draws(config.model.name, apply, variables, train)
+
   lost = (train[1] - size(*train)[1]) // 2
   if lost != config.data.label_margin:
     raise errors.InputError(
@@ -180,6 +183,21 @@ def check_shapes(
       f"evaluation.strategy={config.evaluation.strategy}: {config.model.name} "
       f"predicts {logits.shape[1:3]} pixels of {evaluate[1:3]}; use "
       "--config.evaluation.strategy=overlap_tile."
+    )
+
+
+def _check_draws(
+  name: str, apply: Callable[..., Any], variables: Any, shape: tuple[int, ...]
+) -> None:
+  """Raises an InputError if the network does nothing with a dropout key."""
+  program = jax.make_jaxpr(
+    lambda v, x, key: apply(v, x, train=False, rngs={"dropout": key})
+  )(variables, np.zeros(shape, np.float32), jax.random.key(0)).jaxpr
+  key = program.invars[-1]
+  if not any(atom is key for eqn in program.eqns for atom in eqn.invars):
+    raise errors.InputError(
+      f"evaluation.samples: {name} has no dropout as it is configured; set its "
+      "option dropout, as in --config.model.options.dropout=0.5."
     )
 
 

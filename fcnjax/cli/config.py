@@ -199,6 +199,7 @@ _FORMS = {
     "((0, 0, 0), (128, 64, 128))",
   ),
   "data.class_names": (lambda e: isinstance(e, str), "('sky', 'road')"),
+  "evaluation.exclude": (lambda e: isinstance(e, str), "('cow', 'moon')"),
   "init_drop": (lambda e: isinstance(e, str), "('score',)"),
   "init_widen": (lambda e: isinstance(e, str), "('conv1_1/kernel$',)"),
   "evaluation.scales": (_is_number, "(0.75, 1.0, 1.25)"),
@@ -218,6 +219,11 @@ def check(config: ml_collections.ConfigDict) -> None:
       raise errors.InputError(
         f"--config.{key}: expected at least {least}, got {config[key]}."
       )
+  if config.evaluation.samples == 1 or config.evaluation.samples < 0:
+    raise errors.InputError(
+      "--config.evaluation.samples: expected 0 (none) or at least 2, got "
+      f"{config.evaluation.samples}."
+    )
   if not 0 < config.loss.sampling <= 1:
     raise errors.InputError(
       "--config.loss.sampling: expected a share in (0, 1], got "

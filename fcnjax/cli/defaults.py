@@ -136,6 +136,8 @@ def get_config() -> ml_collections.ConfigDict:
         "turns": False,  # by 90, 180 and 270 degrees, too
         # Averages over as many samples of a network with dropout; 0 = none.
         "samples": 0,
+        # Names of classes that the means leave out (absent from a test set).
+        "exclude": (),
         "task": "first",  # "second": of data.second_masks
         "overlays": 4,  # examples drawn at each evaluation
       },
@@ -222,6 +224,24 @@ def voc(config: ml_collections.ConfigDict, year: int) -> None:
     diningtable dog horse motorbike person pottedplant sheep sofa train
     tvmonitor""".split()  # noqa: SIM905
   )
+
+
+def cityscapes(config: ml_collections.ConfigDict) -> None:
+  """Cityscapes' fine annotations, 19 classes, as it is unpacked."""
+  data = config.data
+  data.source = "folder"
+  data.obtain = (
+    "Cityscapes needs a login: gtFine_trainvaltest.zip and "
+    "leftImg8bit_trainvaltest.zip of cityscapes-dataset.com; unpack both so "
+    "that leftImg8bit and gtFine lie here, or set --config.data.images, "
+    "data.masks, data.val_images and data.val_masks."
+  )
+  data.images, data.masks = "leftImg8bit/train", "gtFine/train"
+  data.val_images, data.val_masks = "leftImg8bit/val", "gtFine/val"
+  data.image_suffix = "_leftImg8bit"
+  data.mask_suffix = "_gtFine_labelIds"
+  data.label_map = "cityscapes_train_ids"
+  data.num_classes = 19
 
 
 def pascal_context(config: ml_collections.ConfigDict) -> None:

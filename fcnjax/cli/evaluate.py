@@ -8,6 +8,7 @@ from typing import Any
 import ml_collections
 import numpy as np
 
+from fcnjax import errors
 from fcnjax.cli import open_data, workdir
 from fcnjax.data import checks, examples
 from fcnjax.metrics import boundary, confusion
@@ -79,13 +80,31 @@ def score(
     batch_size=config.evaluation.batch_size,
     visit=visit,
   )
-  return confusion.scores(matrix) | {
+  return confusion.scores(matrix, exclude=excluded(config, source.classes)) | {
     "boundary_f1": boundary.mean_bf_score(np.stack(outlines)),
     "confusion_matrix": matrix.tolist(),
     "classes": list(source.classes),
     "colors": [list(color) for color in source.colors],
     "images": len(source),
   }
+
+
+def excluded(
+  config: ml_collections.ConfigDict, classes: tuple[str, ...]
+) -> list[int]:
+  """Returns the ids of the classes of `evaluation.exclude`.
+
+  Raises:
+    InputError: if a name is none of the classes.
+  """
+  names = config.evaluation.exclude
+  for name in names:
+    if name not in classes:
+      raise errors.InputError(
+        f"evaluation.exclude: {name!r} is none of the classes "
+        f"({', '.join(classes)})."
+      )
+  return [classes.index(name) for name in names]
 
 
 def holds(path: pathlib.Path, *, split: str, step: int | None) -> bool:

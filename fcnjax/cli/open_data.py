@@ -178,6 +178,11 @@ def class_weights(
   word, count = config.loss.class_weights, len(train.classes)
   power = config.loss.class_weight_power
   if word in ("", "none"):
+    if config.loss.balance == "sample":
+      raise errors.InputError(
+        "loss.balance: 'sample' needs loss.class_weights, by which the pixels "
+        "are drawn; set --config.loss.class_weights=median_frequency."
+      )
     return lambda cache: None
   if config.loss.separation:
     raise errors.InputError(

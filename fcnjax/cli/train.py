@@ -20,6 +20,7 @@ from fcnjax.report import overlays
 from fcnjax.training import (
   evaluation,
   loop,
+  optimizers,
   sharding,
   state as states,
   statistics,
@@ -96,6 +97,7 @@ def _run(
   normalization = build.chosen(
     build.NORMALIZATIONS, config.loss.normalization, "loss.normalization"
   )
+  excluded = evaluate_command.excluded(config, classes)
   balance = build.chosen(build.BALANCES, config.loss.balance, "loss.balance")
   if config.statistics_batches and "batch_stats" not in shapes:
     raise errors.InputError(
@@ -185,6 +187,7 @@ def _run(
       accumulate=config.accumulate,
       ema_decay=config.ema_decay,
       takes_label=getattr(model, "takes_label", False),
+      trained=optimizers.trained(shapes["params"], config.optimizer.groups),
     ),
     donate_argnums=0,
     out_shardings=sharding.replicated(mesh),
@@ -203,7 +206,7 @@ def _run(
       num_classes=len(classes),
       batch_size=config.evaluation.batch_size,
     )
-    scores = confusion.scores(matrix)
+    scores = confusion.scores(matrix, exclude=excluded)
     figures = {name: scores[name] for name in FIGURES}
     writer.write(step, "val", figures | {"iou": scores["iou"]})
     panels = _draw(config, predict, val)

@@ -52,6 +52,7 @@ def random_scale(
   minimum: float = 0.5,
   maximum: float = 2.0,
   step: float = 0.0,
+  short_side: int = 0,
 ) -> Example:
   """Returns the example enlarged or shrunk by a random factor.
 
@@ -62,6 +63,8 @@ def random_scale(
     maximum: the greatest factor.
     step: 0 draws any factor in between; otherwise one of minimum,
       minimum + step, ... up to maximum.
+    short_side: what the factor multiplies: 0, the image as it is; otherwise
+      the image whose shorter side has this many pixels.
 
   Returns:
     The example with sides of round(factor * side) pixels, at least 1.
@@ -81,6 +84,8 @@ def random_scale(
   else:
     factor = tf.random.stateless_uniform([], seed, minimum, maximum)
   size = tf.cast(tf.shape(example["label"]), tf.float32)
+  if short_side:
+    factor *= short_side / tf.reduce_min(size)
   size = tf.maximum(tf.cast(tf.round(size * factor), tf.int32), 1)
   return geometry.resized(example, size)
 

@@ -63,7 +63,9 @@ def confusion_matrix(
   return matrix[:num_classes].astype(jnp.int32)
 
 
-def scores(matrix: Integer[np.ndarray, "k k"]) -> dict[str, Any]:
+def scores(
+  matrix: Integer[np.ndarray, "k k"], *, exclude: Sequence[int] = ()
+) -> dict[str, Any]:
   """Reduces a confusion matrix to the four FCN metrics and per-class figures.
 
   With n_ij the pixels of class i predicted as j and t_i = sum_j n_ij:
@@ -74,6 +76,8 @@ def scores(matrix: Integer[np.ndarray, "k k"]) -> dict[str, Any]:
 
   Args:
     matrix: counts [k, k], rows the truth and columns the prediction.
+    exclude: ids of classes without IoU and accuracy of their own; their pixels
+      count as all others. SIFT Flow's test set lacks three classes.
 
   Returns:
     `pixel_accuracy`, `mean_accuracy`, `mean_iou`, `frequency_weighted_iou`:
@@ -91,6 +95,7 @@ def scores(matrix: Integer[np.ndarray, "k k"]) -> dict[str, Any]:
   total = counts.sum()
   iou = _ratio(correct, union)
   accuracy = _ratio(correct, truth)
+  iou[list(exclude)] = accuracy[list(exclude)] = np.nan
   share = _ratio(truth, total)
   return {
     "pixel_accuracy": float(_ratio(correct.sum(), total)),

@@ -22,6 +22,7 @@ class Entry(NamedTuple):
       receptive field follows.
     size: height and width of the paper's images, pixels: a legal input.
     channels: of the images, unless they are asked for.
+    defaults: of options, where they are not the constructor's.
   """
 
   build: Callable[..., nn.Module]
@@ -29,6 +30,7 @@ class Entry(NamedTuple):
   layers: tuple[tuple[int, ...], ...]
   size: tuple[int, int]
   channels: int = 3
+  defaults: dict[str, Any] = {}
 
 
 DTYPES = ("float32", "bfloat16", "float16")
@@ -82,9 +84,14 @@ def _dilation(**settings: Any) -> Entry:
 
 
 def _deeplab_vgg16(venue: str, rates: tuple[int, ...]) -> Entry:
-  build = functools.partial(deeplab.deeplab_vgg16, rates=rates)
   layers = deeplab.vgg16_layers(max(rates))
-  return Entry(build, f"{_DEEPLAB}: {venue}", layers, (513, 513))
+  return Entry(
+    deeplab.deeplab_vgg16,
+    f"{_DEEPLAB}: {venue}",
+    layers,
+    (513, 513),
+    defaults={"rates": rates},
+  )
 
 
 def _deeplabv3(depth: int) -> Entry:
@@ -197,11 +204,12 @@ def options(name: str) -> dict[str, Any]:
   build = MODELS[name].build
   fixed = {"num_classes", "in_channels", "dtype", "parent", "name"}
   fixed |= set(getattr(build, "keywords", ()))
-  return {
+  found = {
     key: parameter.default
     for key, parameter in inspect.signature(build).parameters.items()
     if key not in fixed
   }
+  return found | MODELS[name].defaults
 
 
 def create_model(
@@ -246,6 +254,10 @@ def create_model(
     key: tuple(value) if isinstance(value, list) else value
     for key, value in settings.items()
   }
-  build, channels = MODELS[name].build, in_channels or MODELS[name].channels
-  shared = {"num_classes": num_classes, "in_channels": channels}
-  return build(**shared, dtype=dtype, **settings)
+  entry = MODELS[name]
+  shared = {
+    "num_classes": num_classes,
+    "in_channels": in_channels or entry.channels,
+    "dtype": dtype,
+  }
+  return entry.build(**shared, **(entry.defaults | settings))

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 import numpy as np
 
 from fcnjax import typing
-from fcnjax.ops import convolution, resizing
+from fcnjax.ops import convolution, pooling, resizing
 
 # He et al. 2015 as Caffe's "msra" filler and U-Net write it: a normal
 # distribution, not truncated, of variance 2 / incoming connections.
@@ -33,6 +33,12 @@ def check_channels(
       f"{image.shape[-1]} (shape {image.shape}); create it with "
       f"in_channels={image.shape[-1]} or convert the images."
     )
+
+
+def check_output_stride(value: int) -> None:
+  """Raises ValueError if a backbone cannot have this output stride."""
+  if value not in (8, 16, 32):
+    raise ValueError(f"output_stride must be 8, 16 or 32; got {value!r}.")
 
 
 def check_choice(word: str, value: str, known: tuple[str, ...]) -> None:
@@ -141,6 +147,37 @@ def norm(
     )(x)
 
   return normalise
+
+
+def strided_pool(
+  x: Float[Array, "b h w c"],
+  window: int,
+  *,
+  strides: bool,
+  dilation: int,
+  rounding: str,
+) -> Float[Array, "b h2 w2 c"]:
+  """Returns an unpadded max pool of stride 2, or one whose stride is taken out.
+
+  The latter's output has, at every second place (of `dilation` pixels), what
+  the former's has; so a network that dilates behind it goes on computing the
+  same, at twice the resolution.
+
+  Args:
+    x: features.
+    window: side of the window.
+    strides: whether it strides.
+    dilation: pixels from one place of the window to the next, where it does
+      not.
+    rounding: "ceil" also pools what does not fill the last window.
+  """
+  if strides:
+    return pooling.max_pool(x, window=window, stride=2, rounding=rounding)
+  if rounding == "ceil":
+    behind = (0, dilation)
+    edges = ((0, 0), behind, behind, (0, 0))
+    x = jnp.pad(x, edges, constant_values=-jnp.inf)
+  return pooling.max_pool(x, window=window, stride=1, dilation=dilation)
 
 
 def dropout(

@@ -8,7 +8,8 @@ Implements: both on VGG16 as in the released Caffe networks, v2 on ResNet-101 as
 Differs: the loss is taken on labels shrunk by 8 in the release; here logits are
   interpolated to the label's size first, as v3 found better (its Table 8). The
   copy of v1's files has an average pool behind pool5, which the paper does not
-  name and is not here.
+  name and is not here. v2's training on three scales at once, with the maximum
+  of their scores, is left out; averages over scales are `evaluation.scales`.
 """
 
 import functools

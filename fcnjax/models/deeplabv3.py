@@ -68,6 +68,7 @@ def deeplabv3(
     bn_momentum: see `blocks.norm`.
   """
   blocks.check_choice("variant", variant, VARIANTS)
+  blocks.check_output_stride(output_stride)
   torchvision = variant == "torchvision"
   aux_head = functools.partial(blocks.FCNHead, stage="stage4", channels=256)
   return segmenter.Segmenter(
@@ -110,6 +111,7 @@ def deeplabv3p(
   decoder: bool = True,
   separable: bool | None = None,
   image_pooling: bool = True,
+  multi_grid: tuple[int, ...] | None = None,
   norm: str = "batch",
   bn_momentum: float = BN_MOMENTUM,
 ) -> segmenter.Segmenter:
@@ -129,11 +131,18 @@ def deeplabv3p(
       on Xception, as in the paper's tables.
     image_pooling: whether the pyramid has the image-level feature; Cityscapes
       is better without (Table 7).
+    multi_grid: factors of the dilations of ResNet's last stage; None: (1, 2, 4).
     norm: see `blocks.norm`.
     bn_momentum: see `blocks.norm`.
   """
+  blocks.check_output_stride(output_stride)
+  is_xception = backbone.func is xception.Xception
   if separable is None:
-    separable = backbone.func is xception.Xception
+    separable = is_xception
+  if multi_grid is not None:
+    if is_xception:
+      raise ValueError("multi_grid is for ResNet; Xception has none.")
+    backbone = functools.partial(backbone, multi_grid=multi_grid)
   return segmenter.Segmenter(
     num_classes=num_classes,
     backbone=functools.partial(
@@ -154,9 +163,7 @@ def deeplabv3p(
   )
 
 
-def xception_backbone(
-  depth: int = 65,
-) -> functools.partial:
+def xception_backbone(depth: int = 65) -> functools.partial:
   """Returns the constructor of an Xception for `deeplabv3p`."""
   return functools.partial(xception.Xception, table=xception.BLOCKS[depth])
 
@@ -224,7 +231,13 @@ class Head(nn.Module):
           name=name,
         )(x)
       module = blocks.conv(
-        width, kernel, dilation=rate, bias=False, name=name, dtype=self.dtype
+        width,
+        kernel,
+        dilation=rate,
+        bias=False,
+        kernel_init=nn.initializers.xavier_uniform(),  # slim's default
+        name=name,
+        dtype=self.dtype,
       )
       return nn.relu(norm(module(x), name=f"{name}_bn"))
 
@@ -243,7 +256,7 @@ class Head(nn.Module):
     score = blocks.conv(
       self.num_classes,
       1,
-      kernel_init=nn.initializers.normal(0.01),
+      kernel_init=nn.initializers.truncated_normal(0.01),
       name="logits",
       dtype=self.dtype,
     )

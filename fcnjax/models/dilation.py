@@ -10,7 +10,9 @@ Implements: the released networks: the front-end on VGG16, whose convolutions
 Differs: the release cuts an image into tiles and mirrors each by 186 pixels;
   here that is done inside, for any size, so that the logits have the image's.
   The context module is padded by zeros layer by layer, as the release trains
-  it; its deployed Large net pads 33 zeros once instead. The last upsampling is
+  it; its deployed Large net pads 33 zeros once instead. The Basic module
+  starts from the identity alone (eq. 4), where the release adds noise of .01.
+  The last upsampling is
   the release's fixed bilinear kernel of 16. To be trained small and from
   scratch, the network can have other widths and normalisation.
 """

@@ -449,7 +449,7 @@ class CoarseHead(nn.Module):
     offset: where the upsampled scores are cropped.
     kernels: of the fully connected layers made convolutions, may be none.
     fc_channels: their channels.
-    upsampling: "fixed", or anything else for learned.
+    upsampling: see `fcn_vgg16`; the only one here is the last one.
     dropout: rate after them, or else before the scores, in [0, 1).
     dtype: compute dtype, up to the scores.
     bn_momentum: not used.
@@ -484,7 +484,7 @@ class CoarseHead(nn.Module):
       kernel_init=nn.initializers.zeros,
     )
     x = score(x).astype(jnp.float32)
-    learned = self.upsampling != "fixed"
+    learned = self.upsampling == "learned"
     x = Upscore(32, learned, kernel=63, name="upscore")(x)
     return resizing.crop(x, self.offset, size)
 

@@ -9,7 +9,7 @@ Implements: the authors' code: hybrid distance relations over seven ranges,
 Differs: the figure has one convolution in front of both branches, the code one
   for each, and so has this. What pools the surroundings is not in the code;
   here a pool averages, or takes the maximum of, what lies inside the map. The
-  code draws the table at random; the notes on the paper start it from the
+  code draws the table at random; descriptions of the paper start it from the
   classes' means (`centre_init`). Two faults of the file are left out: an
   attribute that does not exist, and a second initialisation that overwrites
   the backbone's pretrained weights.

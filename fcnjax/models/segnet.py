@@ -143,6 +143,25 @@ def segnet_basic(
   )
 
 
+def storage_multiplier(
+  *, num_classes: int, width: int = 64, decoder: str, addition: bool
+) -> int:
+  """Returns the maps that are kept of each encoder for its decoder (Table 1).
+
+  One for the indices of a pool, which are 2 bits a window each; or as many as
+  are added. (Of FCN-Basic-NoAddition the table says "n/a": nothing is kept.)
+
+  Args:
+    num_classes: number of classes.
+    width: see `segnet_basic`.
+    decoder: see `segnet_basic`.
+    addition: see `segnet_basic`.
+  """
+  if addition:
+    return num_classes if decoder == "deconv" else width
+  return int(decoder in ("unpool", "single_channel"))
+
+
 def _norm(module: nn.Module, *, train: bool) -> Callable[..., Array]:
   return blocks.norm_of(module, train=train, epsilon=BN_EPSILON, shift=BN_SHIFT)
 

@@ -87,6 +87,7 @@ def depthwise_conv_reference(x, kernel, *, stride=1, dilation=1, padding=None):
   )
 
 
+@functools.partial(jax.jit, static_argnames=("stride", "padding"))
 def transposed_conv(
   x: Float[Array | np.ndarray, "b h w ci"],
   kernel: Float[Array | np.ndarray, "kh kw ci co"],

@@ -35,7 +35,7 @@ def max_pool(
     x: any real values.
     window: height and width of the window in pixels, or one number for both.
     stride: pixels from one window to the next; None is the window.
-    padding: pixels of minus infinity on each side, fewer than the window.
+    padding: pixels of minus infinity on each side, fewer than a window covers.
     dilation: pixels from one place of the window to the next.
     rounding: "ceil" (Caffe) pools the last rows and columns that do not fill a
       window, unless they are padding, "floor" drops them.
@@ -52,10 +52,11 @@ def max_pool(
   stride = window if stride is None else _pair(stride, "stride")
   if stride == window and not padding and dilation == 1:
     return max_pool_with_argmax(x, window=window, rounding=rounding)[0]
-  if not 0 <= padding < min(window):
+  covered = dilation * (min(window) - 1) + 1
+  if not 0 <= padding < covered:
     raise ValueError(
-      f"padding must be in [0, {min(window)}) for a window of {window}, got "
-      f"{padding}."
+      f"padding must be in [0, {covered}) for a window of {window} and "
+      f"dilation {dilation}, got {padding}."
     )
   x = jnp.asarray(x)
   pads = []

@@ -73,6 +73,12 @@ def factors(params: Any, groups: Sequence[Sequence[Any]]) -> tuple[Any, Any]:
   )
 
 
+def trained(params: Any, groups: Sequence[Sequence[Any]]) -> Any:
+  """Returns a tree like `params`: False for what the groups freeze."""
+  rates, _ = factors(params, groups)
+  return jax.tree.map(lambda rate: rate != 0, rates)
+
+
 def _add_decay(weight_decay: float, decay: Any) -> optax.GradientTransformation:
   """Adds weight_decay · factor · parameter to every update."""
 

@@ -74,6 +74,7 @@ def train_step(
   accumulate: int = 1,
   ema_decay: float = 0.0,
   takes_label: bool = False,
+  trained: Any = None,
 ) -> tuple[TrainState, Metrics]:
   """Returns the state after one step and what is to be logged.
 
@@ -98,6 +99,8 @@ def train_step(
     ema_decay: of the moving average of the parameters, if the state has one.
     takes_label: whether the model is called with the labels too and may give a
       "loss" of its own, a mean over pixels, which is added.
+    trained: a tree like the parameters, of False where they are frozen: no
+      gradient is computed for those. None: all are trained.
 
   Returns:
     The new state, and "loss" (of the whole batch, in units of
@@ -121,6 +124,12 @@ def train_step(
     targets["second_logits"] = _target(second, weights, normalization)
 
   def loss_fn(params, collections, image, targets, key):
+    if trained is not None:
+      params = jax.tree.map(
+        lambda p, learns: p if learns else jax.lax.stop_gradient(p),
+        params,
+        trained,
+      )
     labels = {"label": targets["logits"][0]} if takes_label else {}
     outputs, changed = apply(
       {"params": params, **collections},

@@ -175,6 +175,12 @@ def test_unknown_model_and_option(capsys, folder):
     ("model.options.depth=deep", "model: "),
     ("model.options.width=2.5", "expected int"),
     ("loss.sampling=0.0", "(0, 1]"),
+    ("loss.balance=halves", "weight, sample"),
+    ("loss.balance=sample", "needs loss.class_weights"),
+    ("evaluation.samples=1", "at least 2, got 1"),
+    ("evaluation.samples=3", "has no dropout"),
+    ("evaluation.exclude=('moon',)", "'moon' is none of the classes"),
+    ("init_widen=('(',)", "no run in"),
     ("loss.class_weights=1,2", "set one of them"),
     ("data={}", "a section of words"),
     ("model.options.a.b=1", "no such word"),
@@ -184,6 +190,8 @@ def test_words_that_are_unknown_or_do_not_fit(capsys, folder, word, message):
   more = {
     "init_drop": ["--config.init_from=nowhere"],
     "loss.class_weights=1,2": ["--config.loss.separation=10.0"],
+    "init_widen": ["--config.init_from=nowhere"],
+    "evaluation.samples": ["--config.model.options.dropout=0.0"],
     "statistics_batches": ["--config.model.options.norm=none"],
     "evaluation.overlap": [
       "--config.evaluation.strategy=sliding_window",

@@ -194,6 +194,8 @@ def test_sift_flow_is_scored_on_both_of_its_tasks(rooms, capsys):
   words = (
     *_folders(rooms),
     f"--config.data.second_masks={rooms}/geometric",
+    "--config.data.class_names=()",
+    "--config.evaluation.exclude=('class 3',)",
   )
   assert _train(rooms / "sift", "fcn.py:siftflow", *words) == 0
   first = (rooms / "sift" / "evaluation.json").read_text()
@@ -221,12 +223,18 @@ def test_sift_flow_is_scored_on_both_of_its_tasks(rooms, capsys):
     (["--config.data.second_classes=2"], "3, but data.second_masks has 2"),
     (["--config.evaluation.task=second"], "validated on its first task"),
     (["--config.evaluation.task=third"], "evaluation.task: 'third'"),
+    (["--config.evaluation.exclude=('moon',)"], "'moon' is none of the"),
     (["--config.data.source=scenes"], "data.source=folder only"),
     (["--config.data.second_masks=nowhere"], "nowhere"),
   ],
 )
 def test_two_tasks_that_do_not_fit_are_one_line(rooms, capsys, words, message):
-  first = (*_folders(rooms), f"--config.data.second_masks={rooms}/geometric")
+  first = (
+    *_folders(rooms),
+    f"--config.data.second_masks={rooms}/geometric",
+    "--config.data.class_names=()",
+    "--config.evaluation.exclude=()",
+  )
   assert _train(rooms / "run", "fcn.py:siftflow", *first, *words) == 2
   err = capsys.readouterr().err
   assert message in err

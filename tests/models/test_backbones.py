@@ -7,7 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fcnjax.models.backbones import resnet, xception
+from fcnjax.models.backbones import (
+  alexnet,
+  googlenet,
+  resnet,
+  vgg,
+  xception,
+)
 
 
 @pytest.mark.parametrize(
@@ -67,6 +73,57 @@ def test_a_finer_output_stride_sees_the_same(build):
     step = 32 // stride
     ours = maps[stride][::step, ::step][9:10, 9:10]
     np.testing.assert_allclose(ours, maps[32][9:10, 9:10], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+  ("build", "images"),
+  [
+    (
+      functools.partial(alexnet.AlexNet, widths=(2, 4, 4, 4, 2)),
+      [(160, 203), (197, 130)],
+    ),
+    (
+      functools.partial(googlenet.GoogLeNet, width=0.05),
+      [(160, 203), (97, 130)],
+    ),
+    (functools.partial(googlenet.GoogLeNet, width=0.05, fourth_pool=2), [(96, 65)]),
+  ],
+)  # fmt: skip
+def test_unpadded_pools_lose_nothing_with_their_stride(build, images):
+  """Every second value of the finer map is the coarser one's, to the border."""
+  rng = np.random.default_rng(0)
+  for size in images:
+    image = rng.normal(size=(1, *size, 3)).astype(np.float32)
+    variables = build().init(jax.random.key(0), image)
+    coarse = np.asarray(build().apply(variables, image)["stage5"])
+    assert np.ptp(coarse) > 0
+    for stride in (8, 16):
+      fine = build(output_stride=stride).apply(variables, image)["stage5"]
+      step = 32 // stride
+      fine = np.asarray(fine)[:, ::step, ::step]
+      height, width = coarse.shape[1:3]
+      np.testing.assert_allclose(
+        fine[:, :height, :width], coarse, rtol=1e-3, atol=1e-5
+      )
+
+
+@pytest.mark.parametrize(
+  "build", [alexnet.AlexNet, googlenet.GoogLeNet, vgg.VGG16, resnet.ResNet]
+)
+def test_another_output_stride_is_refused(build):
+  image = jax.ShapeDtypeStruct((1, 65, 65, 3), jnp.float32)
+  with pytest.raises(ValueError, match="8, 16 or 32"):
+    jax.eval_shape(build(output_stride=4).init, jax.random.key(0), image)
+
+
+def test_alexnet_without_padding_has_a_grid_of_10_by_10():
+  """Of 500x500 pixels, where its 227x227 have one (CVPR, section 4.1)."""
+  for side, cells in ((500, 10), (227, 1)):
+    features, _ = jax.eval_shape(
+      lambda x: alexnet.AlexNet().init_with_output(jax.random.key(0), x),
+      jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32),
+    )
+    assert features["stage5"].shape[1] - 6 + 1 == cells
 
 
 def test_multi_grid_multiplies_the_last_dilations():

@@ -32,6 +32,13 @@ def test_an_unknown_dtype_is_refused():
     models.create_model("unet_same", num_classes=2, dtype="half")
 
 
+def test_a_default_of_the_table_may_be_changed():
+  assert models.options("deeplab_largefov")["rates"] == (12,)
+  assert models.options("deeplabv2_vgg16")["rates"] == (6, 12, 18, 24)
+  model = models.create_model("deeplabv2_vgg16", num_classes=2, rates=[2, 4])
+  assert model.head.keywords["rates"] == (2, 4)
+
+
 def test_lists_from_a_file_become_tuples():
   a, b = (
     models.create_model("segnet_vgg16", num_classes=2, widths=kind((4,) * 5))
@@ -45,6 +52,8 @@ def test_lists_from_a_file_become_tuples():
   [
     ("fcn8s_vgg16", "upsampling", "nearest", "intermediate_learned"),
     ("fcn8s_vgg16", "first_padding", 50, "100 or 1"),
+    ("deeplabv3_resnet50", "output_stride", 4, "8, 16 or 32; got 4"),
+    ("deeplabv3p_xception65", "output_stride", 4, "8, 16 or 32; got 4"),
   ],
 )
 def test_an_unknown_value_is_refused(name, option, value, known):

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fcnjax import checkpoints, models
+from fcnjax import checkpoints, models, profile
 from fcnjax.models import fcn
 
 SIZE = (150, 121)  # Of the image in tests of numbers, pixels.
@@ -286,6 +286,37 @@ def test_a_finer_net_starts_from_the_coarse_predictions(features, stride, edge):
   difference = np.abs(after - before).max()
   assert 0.01 * crooked < difference < crooked / 8
   assert (after.argmax(-1) == before.argmax(-1)).mean() > 0.9
+
+
+@pytest.mark.parametrize(
+  ("net", "parameters", "field"),
+  [
+    ("alexnet", 56_954_261, 355),
+    ("vgg16", 134_346_581, 404),
+    ("googlenet", 5_995_077, 907),
+  ],
+)
+def test_table_1_of_the_paper(net, parameters, field):
+  """57 M, 134 M and 6 M parameters without deconvolutions; fields, strides."""
+  name = f"fcn32s_{net}"
+  model = models.create_model(name, num_classes=21)
+  assert profile.parameters(model, (65, 65)) == parameters
+  layers = models.MODELS[name].layers
+  assert profile.receptive_field(layers) == (field, 32)
+  if net == "googlenet":  # Without the pool of 7x7 that the table counts.
+    layers = [layer for layer in layers if layer != (7, 1)]
+    assert profile.receptive_field(layers) == (715, 32)
+
+
+def test_intermediate_learned_upsampling_leaves_the_last_one_fixed():
+  for net in ("alexnet", "googlenet"):
+    model = models.create_model(
+      f"fcn32s_{net}", num_classes=3, upsampling="intermediate_learned"
+    )
+    shapes = jax.eval_shape(
+      model.init, jax.random.key(0), np.zeros((1, 65, 65, 3), np.float32)
+    )
+    assert "upscore" not in shapes["params"]["head"]
 
 
 LITTLE = {"widths": (4, 4, 6, 8, 8), "fc_channels": 8}

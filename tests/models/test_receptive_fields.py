@@ -45,6 +45,16 @@ CASES = [
 ]
 
 
+# Where the cells of the scores lie: cell j on pixel 32 j + this. With the
+# deconvolution's 32 j + 31.5, or 31 of an odd kernel, they give the crops of
+# 19, 18 and 98.
+CENTRES = {
+  "fcn32s_vgg16": 31.5 - 19,
+  "fcn32s_alexnet": 31 - 18,
+  "fcn32s_googlenet": 31 - 98,
+}
+
+
 def _shrunk(model):
   if hasattr(model, "depths"):  # HDNet
     return model.clone(widths=(2,) * 4)
@@ -83,8 +93,8 @@ def test_the_rows_that_reach_an_output(name, options, where, after):
   variables = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), variables)
 
   @jax.jit
-  def reached(first, last):
-    """Whether the middle output sees a row in [first, last)."""
+  def reached(first, last, next_=0):
+    """Whether the middle output, or the next, sees a row in [first, last)."""
     rows = jax.numpy.arange(length)[None, :, None, None]
     image = jax.numpy.where((rows >= first) & (rows < last), np.nan, 0.0)
     image = jax.numpy.broadcast_to(image, (1, length, 40, 3))
@@ -95,13 +105,18 @@ def test_the_rows_that_reach_an_output(name, options, where, after):
       mutable=["intermediates"],
     )
     (found,) = jax.tree.leaves(state["intermediates"])
-    return jax.numpy.isnan(found[0, found.shape[1] // 2]).any()
+    output = found[0, found.shape[1] // 2 + next_]
+    return jax.numpy.isnan(output).any()
 
   assert reached(0, length)
   last = _last_true(lambda row: reached(row, length), length)
   first = length - 1 - _last_true(lambda row: reached(0, length - row), length)
   assert 0 < first <= last < length - 1, "the image is too short"
   assert last - first + 1 == field
+  after = _last_true(lambda row: reached(row, length, 1), length)
+  assert after - last == stride
+  if name in CENTRES:
+    assert ((first + last) / 2 - CENTRES[name]) % stride == 0
 
 
 def _path(module: nn.Module) -> str:

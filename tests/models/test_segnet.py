@@ -82,6 +82,27 @@ def test_odd_sizes_come_back():
   assert [outputs[f"conv_decode{i}"][:2] for i in (1, 2, 3, 4)] == sides
 
 
+@pytest.mark.parametrize(
+  ("name", "maps"),
+  [
+    ("segnet_basic_bilinear", 0),
+    ("segnet_basic", 1),
+    ("segnet_basic_encoder_addition", 64),
+    ("segnet_basic_single_channel_decoder", 1),
+    ("fcn_basic", 11),
+    ("fcn_basic_no_addition", 0),
+    ("fcn_basic_no_dim_reduction", 64),
+    ("fcn_basic_no_addition_no_dim_reduction", 0),
+  ],
+)
+def test_the_storage_multiplier_of_table_1(name, maps):
+  words = models.MODELS[name].build.keywords
+  found = segnet.storage_multiplier(
+    num_classes=11, decoder=words["decoder"], addition=words["addition"]
+  )
+  assert found == maps
+
+
 def test_receptive_field_by_arithmetic():
   assert profile.receptive_field(segnet.basic_layers()) == (106, 16)
   assert profile.receptive_field(segnet.basic_layers()[:-1]) == (98, 8)

@@ -169,9 +169,7 @@ def test_fcn_resnet50(torch_, image):
   ]
   network = torch_.randomise(network)
   variables = torch_.variables(network, rules, _shapes(model, image))
-  theirs = torch_.outputs_of(network, [], image)["out"]
-  ours = jax.jit(model.apply)(variables, image)["logits"]
-  assert torch_.relative_error(ours, theirs) < BOUND
+  _compare(torch_, network, model, variables, image, {"classifier.0": "conv"})
 
 
 def test_deeplabv3_resnet101(torch_, image):
@@ -208,9 +206,43 @@ def test_deeplabv3_resnet101(torch_, image):
   head = variables["params"]["head"]
   kernel = head["concat_projection"]["kernel"]
   head["concat_projection"]["kernel"] = np.roll(kernel, 256, axis=2)
-  theirs = torch_.outputs_of(network, [], image)
-  outputs = jax.jit(model.apply)(variables, image)
-  assert torch_.relative_error(outputs["logits"], theirs["out"]) < BOUND
+  layers = {
+    "classifier.0.convs.0.0": "aspp0",
+    "classifier.0.convs.1.0": "aspp1",
+    "classifier.0.convs.2.0": "aspp2",
+    "classifier.0.convs.3.0": "aspp3",
+    "classifier.0.convs.4.1": "image_pooling",
+    "classifier.0.project.0": "concat_projection",
+    "classifier.1": "last_conv",
+  }
+  theirs = _compare(torch_, network, model, variables, image, layers)
+  aux = model.aux_head(num_classes=7, dtype="float32", bn_momentum=0.9)
+  own = {name: tree["aux_head"] for name, tree in variables.items()}
+  stage4 = {"stage4": theirs["backbone.layer3"]}
+  ours = aux.apply(own, stage4, size=image.shape[1:3], train=False)
+  assert torch_.relative_error(ours, theirs["aux"]) < BOUND
+
+
+def _compare(torch_, network, model, variables, image, layers):
+  """Compares stages, the head's layers and the logits; returns torch's."""
+  stages = {f"backbone.layer{i}": f"stage{i + 1}" for i in (1, 2, 3, 4)}
+  theirs = torch_.outputs_of(network, [*stages, *layers], image)
+
+  @jax.jit
+  def run(variables, image):
+    outputs, state = model.apply(
+      variables, image, capture_intermediates=True, mutable=["intermediates"]
+    )
+    inner = state["intermediates"]
+    found = {name: inner["backbone"]["__call__"][0][ours]
+             for name, ours in stages.items()}  # fmt: skip
+    found |= {name: inner["head"][ours]["__call__"][0]
+              for name, ours in layers.items()}  # fmt: skip
+    return found | {"out": outputs["logits"]}
+
+  for name, ours in run(variables, image).items():
+    assert torch_.relative_error(ours, theirs[name]) < BOUND, name
+  return theirs
 
 
 def test_xception65_of_timm(torch_, image):

@@ -17,7 +17,7 @@ import numpy as np
 
 from fcnjax import typing
 from fcnjax.models import blocks
-from fcnjax.ops import normalization, pooling
+from fcnjax.ops import normalization
 
 WIDTHS = (96, 256, 384, 384, 256)
 
@@ -38,6 +38,8 @@ class AlexNet(nn.Module):
   """image -> stage3 (pool1), stage4 (pool2), stage5 (pool5), strides 8 to 32.
 
   Attributes:
+    output_stride: 8, 16 or 32; the variables are the same: a pool that does not
+      stride is followed by dilated layers.
     widths: channels of the five convolutions.
     groups: of conv2, conv4 and conv5.
     lrn: whether pool1 and pool2 are normalised.
@@ -47,6 +49,7 @@ class AlexNet(nn.Module):
     dtype: compute dtype.
   """
 
+  output_stride: int = 32
   widths: tuple[int, ...] = WIDTHS
   groups: int = 2
   lrn: bool = True
@@ -60,15 +63,17 @@ class AlexNet(nn.Module):
     self, image: Float[Array | np.ndarray, "b h w c"], *, train: bool = False
   ) -> typing.Features:
     del train
+    blocks.check_output_stride(self.output_stride)
     # kernel, stride, padding, groups, whether a pool follows
     rows = (
       (11, 4, self.first_padding, 1, True),
-      (5, 1, 2, self.groups, True),
-      (3, 1, 1, 1, False),
-      (3, 1, 1, self.groups, False),
-      (3, 1, 1, self.groups, True),
+      (5, 1, None, self.groups, True),
+      (3, 1, None, 1, False),
+      (3, 1, None, self.groups, False),
+      (3, 1, None, self.groups, True),
     )
     features, x = {}, jnp.asarray(image, self.dtype)
+    reached, rate = 4, 1
     for i, (width, row) in enumerate(zip(self.widths, rows, strict=True), 1):
       kernel, stride, padding, groups, pool = row
       conv = blocks.conv(
@@ -76,13 +81,18 @@ class AlexNet(nn.Module):
         kernel,
         stride=stride,
         padding=padding,
+        dilation=rate,
         groups=groups,
         name=f"conv{i}",
         dtype=self.dtype,
       )
       x = nn.relu(conv(x))
       if pool:
-        x = pooling.max_pool(x, window=3, stride=2, rounding=self.rounding)
+        strides = reached < self.output_stride
+        x = blocks.strided_pool(
+          x, 3, strides=strides, dilation=rate, rounding=self.rounding
+        )
+        reached, rate = (2 * reached, rate) if strides else (reached, 2 * rate)
         features[f"stage{3 + len(features)}"] = x
       if self.lrn and i <= 2:
         x = normalization.local_response_norm(x, size=5, alpha=1e-4, beta=0.75)

@@ -8,7 +8,6 @@ Differs: the classifiers are left out, the average pool of 7x7 as well (FCN's
   a window of 2 in the fourth pool it is torchvision's GoogLeNet.
 """
 
-import functools
 from typing import NamedTuple
 
 from flax import linen as nn
@@ -61,6 +60,7 @@ class Conv(nn.Module):
   kernel: int
   stride: int
   padding: int | None
+  dilation: int
   norm: str
   bn_momentum: float
   dtype: str
@@ -75,8 +75,10 @@ class Conv(nn.Module):
       self.kernel,
       stride=self.stride,
       padding=self.padding,
+      dilation=self.dilation,
       bias=self.norm == "none",
-      kernel_init=nn.initializers.xavier_uniform(),
+      # Caffe's xavier filler: by the incoming connections alone.
+      kernel_init=nn.initializers.variance_scaling(1.0, "fan_in", "uniform"),
       bias_init=nn.initializers.constant(0.2),
       name="conv",
       dtype=self.dtype,
@@ -88,6 +90,8 @@ class GoogLeNet(nn.Module):
   """image -> stage1 (conv1) ... stage5 (5b), of strides 2 to 32.
 
   Attributes:
+    output_stride: 8, 16 or 32; the variables are the same: a pool that does not
+      stride is followed by dilated layers.
     width: factor of all channels; 1 as published.
     first_padding: zeros around the image.
     lrn: whether there are local response normalisations.
@@ -98,6 +102,7 @@ class GoogLeNet(nn.Module):
     dtype: compute dtype.
   """
 
+  output_stride: int = 32
   width: float = 1.0
   first_padding: int = 3
   lrn: bool = True
@@ -111,12 +116,25 @@ class GoogLeNet(nn.Module):
   def __call__(
     self, image: Float[Array | np.ndarray, "b h w c"], *, train: bool = False
   ) -> typing.Features:
+    blocks.check_output_stride(self.output_stride)
+    reached, rate = 2, 1
+
+    def pool(x, window):
+      nonlocal reached, rate
+      strides = reached < self.output_stride
+      x = blocks.strided_pool(
+        x, window, strides=strides, dilation=rate, rounding="ceil"
+      )
+      reached, rate = (2 * reached, rate) if strides else (reached, 2 * rate)
+      return x
+
     def conv(x, features, kernel, name, stride=1, padding=None):
       module = Conv(
         max(1, round(features * self.width)),
         kernel,
         stride,
         padding,
+        rate,
         self.norm,
         self.bn_momentum,
         self.dtype,
@@ -129,28 +147,29 @@ class GoogLeNet(nn.Module):
         return x
       return normalization.local_response_norm(x, size=5, alpha=1e-4, beta=0.75)
 
-    pool = functools.partial(pooling.max_pool, stride=2, rounding="ceil")
     image = jnp.asarray(image, self.dtype)
     x = conv(image, 64, 7, "conv1", stride=2, padding=self.first_padding)
     features = {"stage1": x}
-    x = lrn(pool(x, window=3))
+    x = lrn(pool(x, 3))
     x = conv(conv(x, 64, 1, "conv2_reduce"), 192, 3, "conv2")
     features["stage2"] = x = lrn(x)
-    x = pool(x, window=3)
+    x = pool(x, 3)
     for row in ROWS:
       if row.name == "4a":
-        x = pool(x, window=3)
+        x = pool(x, 3)
       if row.name == "5a":
-        x = pool(x, window=self.fourth_pool)
-      x = self._inception(x, row, conv)
+        x = pool(x, self.fourth_pool)
+      x = self._inception(x, row, conv, rate)
       features[f"stage{row.name[0]}"] = x
     return features
 
-  def _inception(self, x: Array, row: Row, conv) -> Array:
+  def _inception(self, x: Array, row: Row, conv, rate: int) -> Array:
     name = f"inception_{row.name}"
     three = conv(x, row.three_reduce, 1, f"{name}_3x3_reduce")
     five = conv(x, row.five_reduce, 1, f"{name}_5x5_reduce")
-    pooled = pooling.max_pool(x, window=3, stride=1, padding=1)
+    pooled = pooling.max_pool(
+      x, window=3, stride=1, padding=rate, dilation=rate
+    )
     branches = (
       conv(x, row.one, 1, f"{name}_1x1"),
       conv(three, row.three, 3, f"{name}_3x3"),

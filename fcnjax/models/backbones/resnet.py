@@ -9,7 +9,8 @@ Implements: the two forms that segmentation networks are trained on. As
   classic stem, 7x7 of stride 2, or the deep one, three 3x3 (`stem="deep"`).
 Differs: the paper's unit strides in its first 1x1 convolution. Where a stride
   is taken out (`output_stride`), the layers behind it are dilated instead, with
-  the same variables; in the first form the first unit of a stage still has the
+  the same variables; the pool is padded by 1 on both sides, where TensorFlow
+  pads maps of even size behind only; in the first form the first unit of a stage still has the
   dilation of the stage before, as in torchvision.
 """
 
@@ -54,8 +55,7 @@ def plan(
       factors as units.
   """
   blocks.check_choice("stride_unit", stride_unit, STRIDE_UNITS)
-  if output_stride not in (8, 16, 32):
-    raise ValueError(f"output_stride must be 8, 16 or 32; got {output_stride}.")
+  blocks.check_output_stride(output_stride)
   if len(multi_grid) != depths[-1]:
     raise ValueError(
       f"multi_grid must name {depths[-1]} factors, one for each unit of the "

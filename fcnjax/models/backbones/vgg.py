@@ -57,7 +57,8 @@ class VGG16(nn.Module):
     padding: zeros around the maps at all other convolutions: None keeps their
       size, 0 makes them valid.
     pool: window of the pools, 2 or 3.
-    output_stride: 8, 16 or 32; the variables are the same.
+    output_stride: 8, 16 or 32; the variables are the same. Pools of 3 stay
+      where their stride is taken out, pools of 2 are left out (Yu and Koltun).
     rarefied: whether nothing strides at all: pools keep their windows, and
       windows and kernels behind are dilated (Long et al. 2015, section 3.2).
     rounding: how pooling rounds sizes, "ceil" as Caffe or "floor".
