@@ -6,8 +6,9 @@
   python benchmarks/claims.py page
 
 `run` trains the networks of a claim from noise, every seed anew, unless there
-is a result already, and saves the figures of each run at once to benchmarks/results/claims.json; `page` writes
-docs/claims.md from it, whichever way the claims come out.
+is a result already, and saves the figures of each run at once to
+benchmarks/results/claims.json; `page` writes docs/claims.md from it, whichever
+way the claims come out.
 """
 
 import argparse
@@ -26,7 +27,6 @@ from typing import Any
 
 from flax import linen as nn
 import jax
-import jax.numpy as jnp
 import numpy as np
 from scipy import ndimage
 
@@ -35,7 +35,6 @@ from fcnjax.cli import build, workdir
 from fcnjax.data import examples, pipeline, scenes
 from fcnjax.metrics import boundary, confusion
 from fcnjax.models import dilation
-from fcnjax.models.backbones import resnet
 from fcnjax.ops import convolution, resizing
 from fcnjax.training import optimizers, schedules, state, step
 from fcnjax.typing import IGNORE
@@ -174,9 +173,7 @@ def _split(
 ) -> tuple[np.ndarray, np.ndarray]:
   """Returns normalised images and labels of a split, the first `most`."""
   source = scenes.Scenes(split, size=size)
-  found = list(
-    examples.evaluation_examples(source, **NORMALISATION, stop=most)
-  )
+  found = list(examples.evaluation_examples(source, **NORMALISATION, stop=most))
   return np.stack([e["image"] for e in found]), np.stack(
     [e["label"] for e in found]
   )
@@ -227,8 +224,8 @@ def _compared(
 
   def run(seed):
     found = {}
-    for name, build in networks.items():
-      model = build()
+    for name, create in networks.items():
+      model = create()
       variables = _train(model, seed, steps=steps)
       found[name] = _scores(_outputs(model, variables)[0])
     return found
@@ -477,7 +474,10 @@ def write_page() -> None:
 
 def _table(runs: list[dict[str, dict[str, float]]]) -> list[str]:
   figures = list(next(iter(runs[0].values())))
-  lines = ["| | " + " | ".join(figures) + " |", "|---" * (len(figures) + 1) + "|"]
+  lines = [
+    "| | " + " | ".join(figures) + " |",
+    "|---" * (len(figures) + 1) + "|",
+  ]
   for row in runs[0]:
     cells = []
     for figure in figures:

@@ -84,7 +84,10 @@ ROWS = (
     )
   ),
   Row(
-    "deeplabv3_resnet101", "parameters", 58.1e6, "42.6 M + 15.5 M, EMANet's README"
+    "deeplabv3_resnet101",
+    "parameters",
+    58.1e6,
+    "42.6 M + 15.5 M, EMANet's README",
   ),
   Row("deeplab_largefov", "parameters", 20.5e6, "v1, Table 2"),
   Row(

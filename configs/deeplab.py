@@ -62,7 +62,8 @@ def _scenes(config):
   config.optimizer.weight_decay = 1e-4
   config.steps = 500
   config.batch_size = 4
-  config.eval_every = config.checkpoint_every = 250
+  config.eval_every = config.checkpoint_every = 500
+  config.statistics_batches = 32
   config.data.transforms = (("flip", {"vertical": True}),)
   config.evaluation.batch_size = 16
 
@@ -70,6 +71,7 @@ def _scenes(config):
 def _scenes_os8(config):
   _scenes(config)
   config.model.options = {"output_stride": 8, "norm": "frozen"}
+  config.statistics_batches = 0
   config.optimizer.learning_rate = 1e-4
   config.steps = config.eval_every = config.checkpoint_every = 60
 

@@ -61,9 +61,10 @@ def _scenes(config):
   config.optimizer.name = "adamw"
   config.optimizer.learning_rate = 1e-3
   config.optimizer.schedule = "cosine"
-  config.steps = 400
+  config.steps = 380
   config.batch_size = 4
-  config.eval_every = config.checkpoint_every = 200
+  config.eval_every = config.checkpoint_every = 380
+  config.statistics_batches = 32
   config.data.transforms = (("flip", {"vertical": True}),)
   config.evaluation.batch_size = 16
 
@@ -71,6 +72,7 @@ def _scenes(config):
 def _scenes_os8(config):
   _scenes(config)
   config.model.options = {"output_stride": 8, "norm": "frozen"}
+  config.statistics_batches = 0
   config.optimizer.learning_rate = 1e-4
   config.steps = config.eval_every = config.checkpoint_every = 60
 

@@ -146,7 +146,7 @@ def _scenes_googlenet(config):
 
 
 def _released(config, stride, learning_rate, new="", steps=100_000):
-  """"Heavy" learning (voc-fcn*/solver.prototxt): one whole image a step."""
+  """ "Heavy" learning (voc-fcn*/solver.prototxt): one whole image a step."""
   config.model.name = f"fcn{stride}_vgg16"
   config.optimizer.name = "sgd"
   config.optimizer.learning_rate = learning_rate
@@ -246,6 +246,13 @@ def _nyudv2_rgb_hha(config):
   config.data.mean = (*_NYUDV2_RGB, *_NYUDV2_HHA)
 
 
+_SIFTFLOW_CLASSES = tuple(
+  """awning balcony bird boat bridge building bus car cow crosswalk desert door
+  fence field grass moon mountain person plant pole river road rock sand sea
+  sidewalk sign sky staircase streetlight sun tree window""".split()  # noqa: SIM905
+)
+
+
 def _siftflow(stride, learning_rate, new=""):
   """siftflow-fcn*: both losses are summed, trained on 2486 images."""
 
@@ -264,11 +271,7 @@ def _siftflow(stride, learning_rate, new=""):
     data.second_masks, data.second_classes = "siftflow/geometric", 3
     data.train_list = "siftflow/trainval.txt"
     data.val_list = "siftflow/test.txt"
-    data.class_names = tuple(
-      """awning balcony bird boat bridge building bus car cow crosswalk desert
-      door fence field grass moon mountain person plant pole river road rock
-      sand sea sidewalk sign sky staircase streetlight sun tree window""".split()
-    )
+    data.class_names = _SIFTFLOW_CLASSES
     # Absent from the test images.
     config.evaluation.exclude = ("cow", "desert", "moon")
     data.label_map = "zero_is_ignored"
@@ -284,7 +287,10 @@ def _pascal_context(stride, learning_rate, new=""):
     _released(config, stride, learning_rate, new, steps=300_000)
     defaults.pascal_context(config)
     config.data.num_classes = 60
-    config.data.mean, config.data.std = (122.67892, 116.66877, 104.00699), (1.0,)
+    config.data.mean, config.data.std = (
+      (122.67892, 116.66877, 104.00699),
+      (1.0,),
+    )
 
   return recipe
 

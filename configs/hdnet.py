@@ -2,7 +2,8 @@
 
   python train.py --config=configs/hdnet.py --workdir=runs/hdnet
 
-trains HDNet on ResNet-50, a quarter as wide, on the embedded scenes, from noise.
+trains HDNet on ResNet-50, a quarter as wide, on the embedded scenes, from
+noise.
 
 Variants:
   pascal_context  ResNet-101, 59 classes, background ignored: crop 608, SGD .9,
@@ -10,7 +11,7 @@ Variants:
                   train.py). Rate .001, batch 16 and 80 epochs are those of the
                   code's parent, DANet's: HDNet's own are not published.
   ade20k          150 classes, rate .004 and 180 epochs (DANet's, too).
-  coco_stuff      171 classes of COCO-Stuff 10K, rate .004, 30 epochs (likewise).
+  coco_stuff      171 classes of COCO-Stuff 10K, rate .004 and 30 epochs.
   folder          your own images and masks:
                   --config.data.images=DIR --config.data.masks=DIR
                   --config.data.num_classes=K
@@ -48,7 +49,8 @@ def _scenes(config):
   config.optimizer.schedule = "cosine"
   config.steps = 600
   config.batch_size = 8
-  config.eval_every = config.checkpoint_every = 300
+  config.eval_every = config.checkpoint_every = 600
+  config.statistics_batches = 32
   config.data.transforms = (("flip", {"vertical": True}),)
   config.evaluation.batch_size = 16
 

@@ -98,8 +98,7 @@ def _scenes(data, split, size, resize_label):
   del resize_label
   if data.channels != 3:
     raise errors.InputError(
-      "data.source=scenes: the embedded images are RGB; leave "
-      "data.channels=3."
+      "data.source=scenes: the embedded images are RGB; leave data.channels=3."
     )
   return scenes.Scenes(split, **({"size": size} if size else {}))
 

@@ -107,9 +107,7 @@ def run(
     except errors.InputError as error:
       bad.append(str(error))
       continue
-    logits, uncertainty = _seen(
-      predict, image, mean, std, image_size, samples
-    )
+    logits, uncertainty = _seen(predict, image, mean, std, image_size, samples)
     if logits.shape[-1] != len(classes) or len(classes) > 256:
       raise ValueError(
         f"predict returned {logits.shape[-1]} logits for {len(classes)}"

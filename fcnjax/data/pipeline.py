@@ -43,7 +43,8 @@ def training_batches(
   Args:
     source: `len(source)` examples `source[i]`: dicts of image [h, w, c] with
       values in [0, 255], label uint8 [h, w] in [0, k) or 255, and optionally
-      weight float32 [h, w] and second_label, as label; read in several threads at once.
+      weight float32 [h, w] and second_label, as label; read in several threads
+      at once.
     batch_size: examples a step, of all processes together.
     seed: of the order and of the transforms.
     start_step: the step of the first batch.

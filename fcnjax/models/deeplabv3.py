@@ -131,7 +131,8 @@ def deeplabv3p(
       on Xception, as in the paper's tables.
     image_pooling: whether the pyramid has the image-level feature; Cityscapes
       is better without (Table 7).
-    multi_grid: factors of the dilations of ResNet's last stage; None: (1, 2, 4).
+    multi_grid: factors of the dilations of ResNet's last stage; None is
+      (1, 2, 4).
     norm: see `blocks.norm`.
     bn_momentum: see `blocks.norm`.
   """

@@ -39,7 +39,7 @@ def total_loss(
 
 
 def _target(label: Array, weights: Array, normalization: str) -> Target:
-  """Returns the label, and the weights divided by what the whole batch weighs."""
+  """Returns the label, and weights divided by what the whole batch weighs."""
   divisor = losses.normalizer(label, weights, normalization=normalization)
   return label, weights / divisor
 

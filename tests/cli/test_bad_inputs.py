@@ -338,11 +338,18 @@ def test_models(capsys):
     "name",
     "paper",
     "parameters",
+    "kernel_parameters",
     "multiply_adds",
     "multiply_adds_space_to_batch",
     "receptive_field",
     "output_stride",
   }
+  words = ["models", "unet_same", "--memory", "--size", "64", "64"]
+  assert main.main(words) == 0
+  head, line = capsys.readouterr().out.splitlines()
+  assert head.split()[-1] == "MB"
+  assert float(line.split()[-1]) > 1
+  assert len(head) == len(line) <= 80
   assert main.main(["models", "unte"]) == 2
   assert "'unet'" in capsys.readouterr().err
   assert main.main(["models", "unet", "--size", "570", "570"]) == 2

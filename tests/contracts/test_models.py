@@ -242,7 +242,7 @@ def _batch(model, variables, image):
   return {"image": images, "label": label}
 
 
-def test_a_step_is_finite_reaches_every_kernel_and_is_that_of_eight_devices(
+def test_a_step_is_finite_reaches_all_and_is_that_of_eight_devices(
   small,
 ):
   """Batch statistics, class centres and gradients are those of all images."""
@@ -253,7 +253,9 @@ def test_a_step_is_finite_reaches_every_kernel_and_is_that_of_eight_devices(
   for path, leaf in jax.tree_util.tree_leaves_with_path(one[0]):
     words = jax.tree_util.keystr(path)
     assert np.isfinite(leaf).all(), words
-    assert np.any(leaf != 0), f"{words} learns nothing"
+    # What a batch norm behind takes away again may learn nothing.
+    if path[-1].key != "bias" or "batch_stats" not in variables:
+      assert np.any(leaf != 0), f"{words} learns nothing"
   rest = {k: v for k, v in variables.items() if k != "params"}
   for old, new in zip(jax.tree.leaves(rest), jax.tree.leaves(one[1])):
     assert np.isfinite(new).all()

@@ -85,7 +85,9 @@ def test_front_end_context_joint(tmp_path, capsys):
   for name in front:  # As it was, to the last bit.
     np.testing.assert_equal(context[name], front[name])
   init = f"--config.init_from={path}"
-  assert _train(tmp_path / "joint", "dilation.py:scenes_joint", *words, init) == 0
+  assert (
+    _train(tmp_path / "joint", "dilation.py:scenes_joint", *words, init) == 0
+  )
   assert "fresh" not in capsys.readouterr().out
   joint = _params(tmp_path / "joint")
   assert np.any(joint["final"]["kernel"] != front["final"]["kernel"])

@@ -160,9 +160,7 @@ def test_no_warning_where_the_truth_is_like_that():
 
 def test_excluded_classes_have_no_figures_but_their_pixels_count():
   matrix = np.array([[6, 1, 1], [2, 4, 0], [0, 0, 0]])
-  whole, scores = (
-    confusion.scores(matrix, exclude=e) for e in ((), (2,))
-  )
+  whole, scores = (confusion.scores(matrix, exclude=e) for e in ((), (2,)))
   assert whole["iou"][2] == 0  # Predicted once, never there.
   assert np.isnan(scores["iou"][2])
   assert scores["mean_iou"] == pytest.approx(whole["iou"][:2].mean())

@@ -86,9 +86,12 @@ def test_a_finer_output_stride_sees_the_same(build):
       functools.partial(googlenet.GoogLeNet, width=0.05),
       [(160, 203), (97, 130)],
     ),
-    (functools.partial(googlenet.GoogLeNet, width=0.05, fourth_pool=2), [(96, 65)]),
+    (
+      functools.partial(googlenet.GoogLeNet, width=0.05, fourth_pool=2),
+      [(96, 65)],
+    ),
   ],
-)  # fmt: skip
+)
 def test_unpadded_pools_lose_nothing_with_their_stride(build, images):
   """Every second value of the finer map is the coarser one's, to the border."""
   rng = np.random.default_rng(0)

@@ -1,7 +1,5 @@
 """DeepLab v1 and v2: parameters, fields of view and sizes."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import pytest

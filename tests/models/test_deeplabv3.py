@@ -1,7 +1,5 @@
 """DeepLab v3 and v3+: the papers' multiply-adds, parameters and sizes."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import pytest

@@ -9,9 +9,9 @@ Implements: the two forms that segmentation networks are trained on. As
   classic stem, 7x7 of stride 2, or the deep one, three 3x3 (`stem="deep"`).
 Differs: the paper's unit strides in its first 1x1 convolution. Where a stride
   is taken out (`output_stride`), the layers behind it are dilated instead, with
-  the same variables; the pool is padded by 1 on both sides, where TensorFlow
-  pads maps of even size behind only; in the first form the first unit of a stage still has the
-  dilation of the stage before, as in torchvision.
+  the same variables; in the first form the first unit of a stage still has the
+  dilation of the stage before, as in torchvision. The pool is padded by 1 on
+  both sides, where TensorFlow pads maps of even size behind only.
 """
 
 from collections.abc import Callable
