@@ -39,7 +39,9 @@ def run(
   """
   workdir.require_writable(path)
   source = open_data.source(config, which)
-  checks.require(checks.check(source, num_classes=len(classes), images=False))
+  second = config.evaluation.task == "second"
+  count = len(source.classes if second else classes)
+  checks.require(checks.check(source, num_classes=count, images=False))
   variables, step = workdir.restore(path, config, checkpoint)
   predict = workdir.network(config, classes, variables)
   scores = score(config, predict, source)
@@ -92,12 +94,12 @@ def score(
 def excluded(
   config: ml_collections.ConfigDict, classes: tuple[str, ...]
 ) -> list[int]:
-  """Returns the ids of the classes of `evaluation.exclude`.
+  """Returns the ids of the classes of `evaluation.exclude`, of the first task.
 
   Raises:
     InputError: if a name is none of the classes.
   """
-  names = config.evaluation.exclude
+  names = config.evaluation.exclude if config.evaluation.task == "first" else ()
   for name in names:
     if name not in classes:
       raise errors.InputError(

@@ -64,6 +64,7 @@ def _run(
   What it opens is closed by `resources`, the last first.
   """
   # 1. The data, and whether its masks can be trained on.
+  _check_tasks(config)
   train = open_data.source(config, "train")
   val = open_data.source(config, "eval")
   test = open_data.source(config, "test") if config.data.test_split else None
@@ -76,7 +77,6 @@ def _run(
       _check_masks(name, source, len(classes))
   if config.data.second_masks:
     _check_masks("train, second masks", train.second, len(train.second.classes))
-  _check_tasks(config)
 
   # 2. The network, the optimizer, a step: shapes only, so that what does not
   #    fit is known before anything is computed.

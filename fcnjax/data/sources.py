@@ -276,8 +276,10 @@ class Second:
       return {**example, "second_label": self.second[index]["label"]}
     return {**example, "image": self._joined(example["image"], index)}
 
-  def image(self, index: int) -> Float[np.ndarray, "h w c"]:
-    """Returns the channels of both images."""
+  def image(
+    self, index: int
+  ) -> UInt8[np.ndarray, "h w c"] | Float[np.ndarray, "h w c"]:
+    """Returns the image, with the channels of both where there are two."""
     if self.what == "label":
       return self.first.image(index)
     return self._joined(self.first.image(index), index)

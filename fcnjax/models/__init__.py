@@ -95,9 +95,9 @@ def _deeplab_vgg16(venue: str, rates: tuple[int, ...]) -> Entry:
 
 
 def _deeplabv3(depth: int) -> Entry:
-  build = functools.partial(deeplabv3.deeplabv3, depths=resnet.DEPTHS[depth])
   layers = (*_beta_layers(depth), (3, 1, 18), (1, 1))
-  return Entry(build, _V3, layers, (513, 513))
+  defaults = {"depths": resnet.DEPTHS[depth]}
+  return Entry(deeplabv3.deeplabv3, _V3, layers, (513, 513), 3, defaults)
 
 
 def _beta_layers(depth: int) -> tuple[tuple[int, ...], ...]:

@@ -1,5 +1,6 @@
 """The papers' chains of initialisation, by the commands that users type."""
 
+import jax
 import numpy as np
 import PIL.Image
 import pytest
@@ -13,6 +14,7 @@ TINY = (
   "--config.mesh.data=1",
   "--config.evaluation.overlays=0",
 )
+PADDING = "--config.model.options.first_padding=1"
 VGG = (
   "--config.model.options.widths=(4,4,6,8,8)",
   "--config.model.options.fc_channels=8",
@@ -28,95 +30,6 @@ def _params(path):
   config, _, _ = workdir.read(path)
   variables, _ = workdir.restore(path, config, "latest")
   return variables["params"]
-
-
-def test_fcn_32s_16s_8s(tmp_path, capsys):
-  assert _train(tmp_path / "32s", "fcn.py:scenes_32s", *VGG) == 0
-  assert (
-    _train(
-      tmp_path / "16s",
-      "fcn.py:scenes_16s",
-      *VGG,
-      f"--config.init_from={tmp_path}/32s",
-    )
-    == 0
-  )
-  out = capsys.readouterr().out
-  assert f"starting from {tmp_path}/32s, step 2" in out
-  assert "params/head/score_pool4/kernel: stays fresh" in out
-  assert (
-    _train(
-      tmp_path / "8s",
-      "fcn.py:scenes_8s",
-      *VGG,
-      f"--config.init_from={tmp_path}/16s",
-    )
-    == 0
-  )
-  out = capsys.readouterr().out
-  assert "params/head/score_pool3/kernel: stays fresh" in out
-  assert "score_pool4" not in out
-
-
-def test_a_chain_that_skips_a_link_is_refused(tmp_path, capsys):
-  assert _train(tmp_path / "32s", "fcn.py:scenes_32s", *VGG) == 0
-  code = _train(
-    tmp_path / "8s",
-    "fcn.py:scenes_8s",
-    *VGG,
-    f"--config.init_from={tmp_path}/32s",
-  )
-  assert code == 2
-  message = capsys.readouterr().err
-  assert "does not fit: params/head/score_pool4/bias" in message
-  assert "init_drop" in message
-
-
-def test_front_end_context_joint(tmp_path, capsys):
-  words = (*VGG, "--config.data.image_size=(32,32)")
-  words += ("--config.evaluation.batch_size=16",)
-  assert _train(tmp_path / "front", "dilation.py", *words) == 0
-  init = f"--config.init_from={tmp_path}/front"
-  path = tmp_path / "context"
-  assert _train(path, "dilation.py:scenes_context", *words, init) == 0
-  out = capsys.readouterr().out
-  assert "params/context/ctx_conv1/kernel: stays fresh" in out
-  front, context = _params(tmp_path / "front"), _params(path)
-  for name in front:  # As it was, to the last bit.
-    np.testing.assert_equal(context[name], front[name])
-  init = f"--config.init_from={path}"
-  assert (
-    _train(tmp_path / "joint", "dilation.py:scenes_joint", *words, init) == 0
-  )
-  assert "fresh" not in capsys.readouterr().out
-  joint = _params(tmp_path / "joint")
-  assert np.any(joint["final"]["kernel"] != front["final"]["kernel"])
-
-
-def test_deeplab_from_output_stride_16_to_8_with_frozen_batch_norm(
-  tmp_path, capsys
-):
-  words = (
-    "--config.model.options.depths=(1,1,1,1)",
-    "--config.model.options.widths=(4,4,4,4)",
-    "--config.model.options.multi_grid=(2,)",
-    "--config.model.options.channels=8",
-  )
-  assert _train(tmp_path / "16", "deeplab.py", *words) == 0
-  init = f"--config.init_from={tmp_path}/16"
-  assert _train(tmp_path / "8", "deeplab.py:scenes_os8", *words, init) == 0
-  out = capsys.readouterr().out
-  assert "fresh" not in out
-  assert "left behind" not in out
-  config, _, _ = workdir.read(tmp_path / "8")
-  assert config.model.options.output_stride == 8
-  before, after = (
-    workdir.restore(tmp_path / name, config, "latest")[0]
-    for name in ("16", "8")
-  )
-  np.testing.assert_equal(after["batch_stats"], before["batch_stats"])
-  kernel = lambda v: v["params"]["head"]["logits"]["kernel"]  # noqa: E731
-  assert np.any(kernel(after) != kernel(before))
 
 
 @pytest.fixture
@@ -142,8 +55,8 @@ def rooms(tmp_path):
 
 def _folders(root, classes=4):
   return (
-    *VGG,
-    "--config.model.options.first_padding=1",
+    "--config.data.source=folder",
+    "--config.data.image_size=(40,48)",
     f"--config.data.images={root}/images",
     f"--config.data.masks={root}/masks",
     f"--config.data.train_list={root}/train.txt",
@@ -152,8 +65,89 @@ def _folders(root, classes=4):
   )
 
 
+def test_fcn_32s_16s_8s(rooms, capsys):
+  words = (*VGG, *_folders(rooms, 5))
+  assert _train(rooms / "32s", "fcn.py:scenes_32s", *words) == 0
+  assert (
+    _train(
+      rooms / "16s",
+      "fcn.py:scenes_16s",
+      *words,
+      f"--config.init_from={rooms}/32s",
+    )
+    == 0
+  )
+  out = capsys.readouterr().out
+  assert f"starting from {rooms}/32s, step 2" in out
+  assert "params/head/score_pool4/kernel: stays fresh" in out
+  assert (
+    _train(
+      rooms / "8s",
+      "fcn.py:scenes_8s",
+      *words,
+      f"--config.init_from={rooms}/16s",
+    )
+    == 0
+  )
+  out = capsys.readouterr().out
+  assert "params/head/score_pool3/kernel: stays fresh" in out
+  assert "score_pool4" not in out
+  # A chain that skips a link is refused.
+  init = f"--config.init_from={rooms}/32s"
+  assert _train(rooms / "8s_too", "fcn.py:scenes_8s", *words, init) == 2
+  message = capsys.readouterr().err
+  assert "does not fit: params/head/score_pool4/bias" in message
+  assert "init_drop" in message
+
+
+def test_front_end_context_joint(rooms, capsys):
+  words = (*VGG, *_folders(rooms, 5))
+  assert _train(rooms / "front", "dilation.py", *words) == 0
+  init = f"--config.init_from={rooms}/front"
+  path = rooms / "context"
+  assert _train(path, "dilation.py:scenes_context", *words, init) == 0
+  out = capsys.readouterr().out
+  assert "params/context/ctx_conv1/kernel: stays fresh" in out
+  front, context = _params(rooms / "front"), _params(path)
+  for name in front:  # As it was, to the last bit.
+    jax.tree.map(np.testing.assert_array_equal, context[name], front[name])
+  init = f"--config.init_from={path}"
+  assert _train(rooms / "joint", "dilation.py:scenes_joint", *words, init) == 0
+  assert "fresh" not in capsys.readouterr().out
+  joint = _params(rooms / "joint")
+  assert np.any(joint["final"]["kernel"] != front["final"]["kernel"])
+
+
+def test_deeplab_from_output_stride_16_to_8_with_frozen_batch_norm(
+  rooms, capsys
+):
+  words = (
+    *_folders(rooms, 5),
+    "--config.model.options.depths=(1,1,1,1)",
+    "--config.model.options.widths=(4,4,4,4)",
+    "--config.model.options.multi_grid=(2,)",
+    "--config.model.options.channels=8",
+  )
+  assert _train(rooms / "16", "deeplab.py", *words) == 0
+  init = f"--config.init_from={rooms}/16"
+  assert _train(rooms / "8", "deeplab.py:scenes_os8", *words, init) == 0
+  out = capsys.readouterr().out
+  assert "fresh" not in out
+  assert "left behind" not in out
+  config, _, _ = workdir.read(rooms / "8")
+  assert config.model.options.output_stride == 8
+  before, after = (
+    workdir.restore(rooms / name, config, "latest")[0] for name in ("16", "8")
+  )
+  jax.tree.map(
+    np.testing.assert_array_equal, after["batch_stats"], before["batch_stats"]
+  )
+  kernel = lambda v: v["params"]["head"]["logits"]["kernel"]  # noqa: E731
+  assert np.any(kernel(after) != kernel(before))
+
+
 def test_nyudv2_colour_and_hha_then_early_and_late_fusion(rooms, capsys):
-  words = _folders(rooms)
+  words = (*VGG, PADDING, *_folders(rooms))
   hha = f"--config.data.second_images={rooms}/hha"
   assert _train(rooms / "rgb", "fcn.py:nyudv2_rgb", *words) == 0
   only = f"--config.data.images={rooms}/hha"
@@ -194,6 +188,8 @@ def test_nyudv2_colour_and_hha_then_early_and_late_fusion(rooms, capsys):
 
 def test_sift_flow_is_scored_on_both_of_its_tasks(rooms, capsys):
   words = (
+    *VGG,
+    PADDING,
     *_folders(rooms),
     f"--config.data.second_masks={rooms}/geometric",
     "--config.data.class_names=()",
@@ -232,6 +228,8 @@ def test_sift_flow_is_scored_on_both_of_its_tasks(rooms, capsys):
 )
 def test_two_tasks_that_do_not_fit_are_one_line(rooms, capsys, words, message):
   first = (
+    *VGG,
+    PADDING,
     *_folders(rooms),
     f"--config.data.second_masks={rooms}/geometric",
     "--config.data.class_names=()",
