@@ -169,7 +169,8 @@ def test_fcn_resnet50(torch_, image):
   ]
   network = torch_.randomise(network)
   variables = torch_.variables(network, rules, _shapes(model, image))
-  _compare(torch_, network, model, variables, image, {"classifier.0": "conv"})
+  layers = {"classifier.0": "conv"}
+  _compare_layers(torch_, network, model, variables, image, layers)
 
 
 def test_deeplabv3_resnet101(torch_, image):
@@ -215,15 +216,15 @@ def test_deeplabv3_resnet101(torch_, image):
     "classifier.0.project.0": "concat_projection",
     "classifier.1": "last_conv",
   }
-  theirs = _compare(torch_, network, model, variables, image, layers)
+  theirs = _compare_layers(torch_, network, model, variables, image, layers)
   aux = model.aux_head(num_classes=7, dtype="float32", bn_momentum=0.9)
   own = {name: tree["aux_head"] for name, tree in variables.items()}
-  stage4 = {"stage4": theirs["backbone.layer3"]}
+  stage4 = {"stage4": jax.numpy.asarray(theirs["backbone.layer3"])}
   ours = aux.apply(own, stage4, size=image.shape[1:3], train=False)
   assert torch_.relative_error(ours, theirs["aux"]) < BOUND
 
 
-def _compare(torch_, network, model, variables, image, layers):
+def _compare_layers(torch_, network, model, variables, image, layers):
   """Compares stages, the head's layers and the logits; returns torch's."""
   stages = {f"backbone.layer{i}": f"stage{i + 1}" for i in (1, 2, 3, 4)}
   theirs = torch_.outputs_of(network, [*stages, *layers], image)
