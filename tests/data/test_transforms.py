@@ -369,3 +369,15 @@ def test_photometric_varies_grey_values_of_one_channel():
 def test_impossible_parameters_are_refused(name, parameters):
   with pytest.raises(ValueError, match="got"):
     apply(name, make_example(), (0, 0), **parameters)
+
+
+@pytest.mark.parametrize("size", [(20, 30), (30, 20), (60, 90)])
+def test_random_scale_of_a_short_side(size):
+  """HDNet's: the shorter side becomes short_side times the factor."""
+  example = make_example(*size)
+  moved = transforms.random_scale(
+    example, (1, 2), minimum=0.5, maximum=0.5, short_side=40
+  )
+  height, width = moved["label"].shape
+  assert min(height, width) == 20
+  assert max(height, width) == 30

@@ -252,3 +252,27 @@ def test_the_losses_of_two_tasks_are_added(normalization):
   _, parts = _setup(TwoTasks(), accumulate=4, **words)
   again, _ = jax.jit(parts)(state, both)
   chex.assert_trees_all_close(new.params, again.params, rtol=1e-5, atol=1e-6)
+
+
+def test_no_gradient_is_computed_of_what_is_frozen():
+  """Not even of a layer whose gradient is not a number."""
+
+  class Network(nn.Module):
+    @nn.compact
+    def __call__(self, image, *, train=False):
+      scale = self.param("frozen", nn.initializers.zeros, (3,))
+      # sqrt(0) is 0, and its slope infinite.
+      x = image + jnp.sqrt(scale).reshape(1, 1, 1, -1)
+      return {"logits": nn.Conv(3, (3, 3), name="conv")(x)}
+
+  state, run = _setup(Network())
+  _, metrics = jax.jit(run)(state, _batch())
+  assert not metrics["finite"]
+  trained = optimizers.trained(state.params, (("frozen", 0.0, 0.0),))
+  assert trained["frozen"] is False
+  assert all(jax.tree.leaves(trained["conv"]))
+  _, run = _setup(Network(), trained=trained)
+  new, metrics = jax.jit(run)(state, _batch())
+  assert metrics["finite"]
+  assert metrics["gradient_norm"] > 0
+  np.testing.assert_array_equal(new.params["frozen"], 0)
