@@ -78,5 +78,5 @@ def table(rows: Sequence[dict]) -> str:
   return "\n".join(lines)
 
 
-def _scaled(value: float | None, unit: float, digits: int = 1) -> str:
+def _scaled(value: int | None, unit: float, digits: int = 1) -> str:
   return "–" if value is None else f"{value / unit:.{digits}f}"
