@@ -129,7 +129,7 @@ ROWS = (
   _multi_scale(_X65, 928.81 / 2, output_stride=16),  # mirrored, too
   _multi_scale(_X65, 3055.35 / 2, output_stride=8),
   _multi_scale(_R101, 2435.37, output_stride=8, **_PLAIN),
-  _multi_scale(_R101, 898.69, output_stride=16, multi_grid=(1, 1, 1)),
+  _multi_scale(_R101, 898.69, output_stride=16),
   _multi_scale(_R101, 2623.61, output_stride=8),
   Row(
     _X65,
