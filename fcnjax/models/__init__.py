@@ -8,7 +8,16 @@ from typing import Any, NamedTuple
 
 from flax import linen as nn
 
-from fcnjax.models import deeplab, deeplabv3, dilation, fcn, hdnet, segnet, unet
+from fcnjax.models import (
+  deeplab,
+  deeplabv3,
+  dilation,
+  fcn,
+  fcn_coarse,
+  hdnet,
+  segnet,
+  unet,
+)
 from fcnjax.models.backbones import resnet, vgg, xception
 
 
@@ -71,7 +80,7 @@ def _unet(size: tuple[int, int], **settings: Any) -> Entry:
 
 
 def _fcn_resnet(depth: int) -> Entry:
-  build = functools.partial(fcn.fcn_resnet, depths=resnet.DEPTHS[depth])
+  build = functools.partial(fcn_coarse.fcn_resnet, depths=resnet.DEPTHS[depth])
   layers = (*resnet.layers(depth, output_stride=8), (3, 1), (1, 1))
   return Entry(build, _FCN, layers, (520, 520))
 
@@ -135,10 +144,10 @@ MODELS: dict[str, Entry] = {
     fcn.fcn_late_fusion, _FCN, fcn.VGG16_LAYERS, (425, 560), channels=6
   ),
   "fcn32s_alexnet": Entry(
-    fcn.fcn_alexnet, _FCN, fcn.ALEXNET_LAYERS, (500, 500)
+    fcn_coarse.fcn_alexnet, _FCN, fcn_coarse.ALEXNET_LAYERS, (500, 500)
   ),
   "fcn32s_googlenet": Entry(
-    fcn.fcn_googlenet, _FCN, fcn.GOOGLENET_LAYERS, (500, 500)
+    fcn_coarse.fcn_googlenet, _FCN, fcn_coarse.GOOGLENET_LAYERS, (500, 500)
   ),
   "fcn_resnet50": _fcn_resnet(50),
   "fcn_resnet101": _fcn_resnet(101),

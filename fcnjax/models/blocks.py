@@ -20,6 +20,8 @@ from fcnjax.ops import convolution, pooling, resizing
 # distribution, not truncated, of variance 2 / incoming connections.
 HE_NORMAL = jax.nn.initializers.variance_scaling(2.0, "fan_in", "normal")
 
+UPSAMPLINGS = ("fixed", "intermediate_learned", "learned")
+
 NORMS = ("none", "batch", "frozen", "group")
 
 
@@ -252,6 +254,31 @@ class UpConv(nn.Module):
     x, kernel, bias = (jnp.asarray(v, self.dtype) for v in (x, kernel, bias))
     y = convolution.transposed_conv(x, kernel, stride=side)
     return y + bias.reshape(1, 1, 1, -1)
+
+
+class Upscore(nn.Module):
+  """Bilinear upsampling by a deconvolution of stride f.
+
+  Attributes:
+    factor: f; even.
+    learned: whether the kernel is a parameter, dense over the classes.
+    kernel: 2 f, or 2 f - 1.
+  """
+
+  factor: int
+  learned: bool
+  kernel: int | None = None
+
+  @nn.compact
+  def __call__(self, x: Float[Array, "b h w k"]) -> Float[Array, "b h2 w2 k"]:
+    if not self.learned:
+      return convolution.bilinear_deconv(
+        x, factor=self.factor, kernel=self.kernel
+      )
+    side = self.kernel or 2 * self.factor
+    start = resizing.bilinear_kernel(side, x.shape[-1])
+    kernel = self.param("kernel", lambda _: jnp.asarray(start, jnp.float32))
+    return convolution.transposed_conv(x, kernel, stride=self.factor)
 
 
 class DepthwiseConv(nn.Module):

@@ -1,13 +1,11 @@
-"""Fully convolutional networks: VGG16 with skips, AlexNet, GoogLeNet.
+"""Fully convolutional networks: VGG16 with skips, two networks fused.
 
 Paper: Long, Shelhamer and Darrell, "Fully convolutional networks for semantic
   segmentation", CVPR 2015; Shelhamer, Long and Darrell, PAMI 2017.
 Implements: the released Caffe networks: the image padded by 100 pixels, pools
   that round up, crop offsets, zero-initialised score layers, fixed bilinear
   upsampling, and the at-once FCN-8s, whose pools are scaled; the late fusion of
-  two networks (NYUDv2) and two tasks on one (SIFT Flow). FCN-GoogLeNet,
-  which was not released, is made from the paper's words in the same way; its
-  final average pool is left out, as the paper found better.
+  two networks (NYUDv2) and two tasks on one (SIFT Flow).
 Differs: the CVPR paper learns the intermediate upsamplings from a bilinear
   start and fixes the last one (`upsampling="intermediate_learned"`); the
   release fixes all, and its authors found no significant difference. The
@@ -21,20 +19,16 @@ from collections.abc import Callable
 import functools
 
 from flax import linen as nn
-import jax.numpy as jnp
 from jaxtyping import Array, Float
 import numpy as np
 
 from fcnjax import typing
 from fcnjax.models import blocks, segmenter
-from fcnjax.models.backbones import alexnet, googlenet, resnet, vgg
-from fcnjax.ops import convolution, resizing
+from fcnjax.models.backbones import vgg
+from fcnjax.ops import resizing
 
 # (kernel, stride) from the image to the scores; the skips do not deepen it.
 VGG16_LAYERS = (*vgg.LAYERS, (7, 1), (1, 1), (1, 1))
-ALEXNET_LAYERS = (*alexnet.LAYERS, (6, 1), (1, 1), (1, 1))
-# The paper counts the average pool of 7x7, which it leaves out: 907, not 715.
-GOOGLENET_LAYERS = (*googlenet.LAYERS, (7, 1), (1, 1))
 
 # Where to crop so that centres coincide, by the padding of conv1_1: for a skip
 # the first of its cells that lies on the upsampled scores' first, for the final
@@ -47,12 +41,6 @@ OFFSETS = {
   100: {"pool4": 5, "pool3": 9, 32: 19, 16: 27, 8: 31},
   1: {"pool4": -1, "pool3": -1, 32: 16, 16: 8, 8: 4},
 }
-
-# AlexNet's cell j lies on pixel 32 j + 13, GoogLeNet's on 32 j - 67 (its conv1
-# is padded by 97 more); the deconvolution of kernel 63 puts it on 32 j + 31.
-ALEXNET_OFFSET, GOOGLENET_OFFSET = 18, 98
-
-UPSAMPLINGS = ("fixed", "intermediate_learned", "learned")
 
 
 def fcn_vgg16(
@@ -111,7 +99,7 @@ def fcn_vgg16(
     raise ValueError(f"stride must be 32, 16 or 8; got {stride}.")
   if first_padding not in OFFSETS:
     raise ValueError(f"first_padding must be 100 or 1; got {first_padding}.")
-  blocks.check_choice("upsampling", upsampling, UPSAMPLINGS)
+  blocks.check_choice("upsampling", upsampling, blocks.UPSAMPLINGS)
   if second_classes and upsampling != "fixed":
     raise ValueError(
       f"second_classes needs upsampling='fixed', got {upsampling!r}: learned "
@@ -187,130 +175,6 @@ def fcn_late_fusion(
   )
 
 
-def fcn_alexnet(
-  *,
-  num_classes: int,
-  in_channels: int,
-  dtype: str,
-  upsampling: str = "fixed",
-  widths: tuple[int, ...] = alexnet.WIDTHS,
-  fc_channels: int = 4096,
-  dropout: float = 0.5,
-) -> segmenter.Segmenter:
-  """Returns FCN-32s on AlexNet (CaffeNet).
-
-  Args:
-    num_classes: number of classes.
-    in_channels: channels of the image.
-    dtype: compute dtype, up to the scores.
-    upsampling: "fixed" or "learned".
-    widths: channels of the five convolutions.
-    fc_channels: channels of fc6 and fc7.
-    dropout: rate after fc6 and fc7, in [0, 1).
-  """
-  blocks.check_choice("upsampling", upsampling, UPSAMPLINGS)
-  return segmenter.Segmenter(
-    num_classes=num_classes,
-    backbone=functools.partial(
-      alexnet.AlexNet, widths=widths, first_padding=100
-    ),
-    head=functools.partial(
-      CoarseHead,
-      kernels=(6, 1),
-      offset=ALEXNET_OFFSET,
-      upsampling=upsampling,
-      fc_channels=fc_channels,
-      dropout=dropout,
-    ),
-    in_channels=in_channels,
-    dtype=dtype,
-  )
-
-
-def fcn_googlenet(
-  *,
-  num_classes: int,
-  in_channels: int,
-  dtype: str,
-  upsampling: str = "fixed",
-  width: float = 1.0,
-  dropout: float = 0.4,
-  norm: str = "none",
-  bn_momentum: float = 0.9,
-) -> segmenter.Segmenter:
-  """Returns FCN-32s on GoogLeNet.
-
-  Args:
-    num_classes: number of classes.
-    in_channels: channels of the image.
-    dtype: compute dtype, up to the scores.
-    upsampling: "fixed" or "learned".
-    width: factor of all channels.
-    dropout: rate before the scores, in [0, 1).
-    norm: see `blocks.norm`.
-    bn_momentum: see `blocks.norm`.
-  """
-  blocks.check_choice("upsampling", upsampling, UPSAMPLINGS)
-  return segmenter.Segmenter(
-    num_classes=num_classes,
-    backbone=functools.partial(
-      googlenet.GoogLeNet, width=width, first_padding=100, norm=norm
-    ),
-    head=functools.partial(
-      CoarseHead,
-      offset=GOOGLENET_OFFSET,
-      upsampling=upsampling,
-      dropout=dropout,
-    ),
-    in_channels=in_channels,
-    dtype=dtype,
-    bn_momentum=bn_momentum,
-  )
-
-
-def fcn_resnet(
-  *,
-  num_classes: int,
-  in_channels: int,
-  dtype: str,
-  depths: tuple[int, ...] = resnet.DEPTHS[50],
-  widths: tuple[int, ...] = resnet.WIDTHS,
-  output_stride: int = 8,
-  channels: int = 512,
-  norm: str = "batch",
-  bn_momentum: float = 0.9,
-) -> segmenter.Segmenter:
-  """Returns torchvision's FCN: a dilated ResNet, 3x3 convolution, scores.
-
-  Not of the paper: the baseline that later papers compare with.
-
-  Args:
-    num_classes: number of classes.
-    in_channels: channels of the image.
-    dtype: compute dtype, up to the scores.
-    depths: units of the four stages.
-    widths: of the units' 3x3 convolutions, by stage.
-    output_stride: 8, 16 or 32; the variables are the same.
-    channels: of the head's 3x3 convolution.
-    norm: see `blocks.norm`.
-    bn_momentum: see `blocks.norm`.
-  """
-  return segmenter.Segmenter(
-    num_classes=num_classes,
-    backbone=functools.partial(
-      resnet.ResNet,
-      depths=depths,
-      widths=widths,
-      output_stride=output_stride,
-      norm=norm,
-    ),
-    head=functools.partial(blocks.FCNHead, channels=channels, norm=norm),
-    in_channels=in_channels,
-    dtype=dtype,
-    bn_momentum=bn_momentum,
-  )
-
-
 class LateFusion(nn.Module):
   """Two whole networks, one for each kind of image, whose logits are averaged.
 
@@ -362,31 +226,6 @@ class LateFusion(nn.Module):
     return {"logits": 0.5 * color + 0.5 * logits("hha", image[..., 3:])}
 
 
-class Upscore(nn.Module):
-  """Bilinear upsampling by a deconvolution of stride f.
-
-  Attributes:
-    factor: f; even.
-    learned: whether the kernel is a parameter, dense over the classes.
-    kernel: 2 f, or 2 f - 1.
-  """
-
-  factor: int
-  learned: bool
-  kernel: int | None = None
-
-  @nn.compact
-  def __call__(self, x: Float[Array, "b h w k"]) -> Float[Array, "b h2 w2 k"]:
-    if not self.learned:
-      return convolution.bilinear_deconv(
-        x, factor=self.factor, kernel=self.kernel
-      )
-    side = self.kernel or 2 * self.factor
-    start = resizing.bilinear_kernel(side, x.shape[-1])
-    kernel = self.param("kernel", lambda _: jnp.asarray(start, jnp.float32))
-    return convolution.transposed_conv(x, kernel, stride=self.factor)
-
-
 class Head(nn.Module):
   """fc6, fc7, scores at stride 32, and at 16 and 8 if wanted; upsampled."""
 
@@ -434,59 +273,13 @@ class Head(nn.Module):
     )
     return score(x).astype(jnp.float32)
 
-  def _upscore(self, factor: int, name: str, final: bool = False) -> Upscore:
+  def _upscore(
+    self, factor: int, name: str, final: bool = False
+  ) -> blocks.Upscore:
     learned = self.upsampling == "learned" or (
       self.upsampling == "intermediate_learned" and not final
     )
-    return Upscore(factor, learned, name=name)
-
-
-class CoarseHead(nn.Module):
-  """Scores at stride 32, upsampled by a deconvolution of kernel 63.
-
-  Attributes:
-    num_classes: number of classes.
-    offset: where the upsampled scores are cropped.
-    kernels: of the fully connected layers made convolutions, may be none.
-    fc_channels: their channels.
-    upsampling: see `fcn_vgg16`; the only one here is the last one.
-    dropout: rate after them, or else before the scores, in [0, 1).
-    dtype: compute dtype, up to the scores.
-    bn_momentum: not used.
-  """
-
-  num_classes: int
-  offset: int
-  kernels: tuple[int, ...] = ()
-  fc_channels: int = 4096
-  upsampling: str = "fixed"
-  dropout: float = 0.5
-  dtype: str = "float32"
-  bn_momentum: float = 0.9
-
-  @nn.compact
-  def __call__(
-    self, features: typing.Features, *, size: tuple[int, int], train: bool
-  ) -> Float[Array, "b h w k"]:
-    drop = functools.partial(blocks.dropout, self, self.dropout, train=train)
-    x = features["stage5"]
-    x = x if self.kernels else drop(x)
-    for i, kernel in enumerate(self.kernels, 6):
-      fc = blocks.conv(
-        self.fc_channels, kernel, padding=0, name=f"fc{i}", dtype=self.dtype
-      )
-      x = drop(nn.relu(fc(x)))
-    score = blocks.conv(
-      self.num_classes,
-      1,
-      name="score_fr",
-      dtype=self.dtype,
-      kernel_init=nn.initializers.zeros,
-    )
-    x = score(x).astype(jnp.float32)
-    learned = self.upsampling == "learned"
-    x = Upscore(32, learned, kernel=63, name="upscore")(x)
-    return resizing.crop(x, self.offset, size)
+    return blocks.Upscore(factor, learned, name=name)
 
 
 def _add(scores: Array, skip: Array, offset: int) -> Array:
