@@ -234,10 +234,11 @@ def _cosines(features: np.ndarray) -> tuple[float, float]:
   cosines = x @ centres.T
   own = cosines[np.arange(len(y)), y]
   cosines[np.arange(len(y)), y] = -1
-  # Each class counts alike: most pixels are background.
-  mean = lambda v: float(
-    np.mean([v[y == k].mean() for k in range(small.CLASSES)])
-  )  # noqa: E731
+
+  def mean(values):
+    """Each class counts alike: most pixels are background."""
+    return float(np.mean([values[y == k].mean() for k in range(small.CLASSES)]))
+
   return mean(own), mean(cosines.max(-1))
 
 
@@ -339,8 +340,9 @@ def write_page() -> None:
     "`benchmarks/results/claims.json`, which holds device, versions, date and",
     "command of each run. All networks are trained from noise on the embedded",
     "scenes (96×96 pixels, nine classes, 1024 images) with AdamW, batches of",
-    f"{small.BATCH}, and scored on the 128 validation images. They are small,",
-    "the training is short: what comes out here is a hint, no refutation. Mean and",
+    f"{small.BATCH}, and scored on the 128 validation images. They are small, "
+    "and the",
+    "training is short: what comes out here is a hint, no refutation. Mean and",
     "range of the seeds; the trimap is the band within three pixels of the",
     "ignored contours.",
   ]

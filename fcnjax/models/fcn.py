@@ -19,6 +19,7 @@ from collections.abc import Callable
 import functools
 
 from flax import linen as nn
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 import numpy as np
 
