@@ -57,12 +57,12 @@ def _scenes(config):
   config.model.name = "deeplabv3_resnet50"
   config.model.options = {"bn_momentum": 0.9}  # .9997 is for 30,000 steps
   config.optimizer.name = "adamw"
-  config.optimizer.learning_rate = 1e-3
+  config.optimizer.learning_rate = 1e-2
   config.optimizer.schedule = "cosine"
   config.optimizer.weight_decay = 1e-4
-  config.steps = 500
+  config.steps = 460
   config.batch_size = 4
-  config.eval_every = config.checkpoint_every = 500
+  config.eval_every = config.checkpoint_every = 460
   config.statistics_batches = 32
   config.data.transforms = (("flip", {"vertical": True}),)
   config.evaluation.batch_size = 16

@@ -59,11 +59,11 @@ def get_config(variant: str = ""):
 def _scenes(config):
   config.model.options = {"bn_momentum": 0.9}  # .9997 is for 30,000 steps
   config.optimizer.name = "adamw"
-  config.optimizer.learning_rate = 1e-3
+  config.optimizer.learning_rate = 1e-2
   config.optimizer.schedule = "cosine"
-  config.steps = 380
+  config.steps = 400
   config.batch_size = 4
-  config.eval_every = config.checkpoint_every = 380
+  config.eval_every = config.checkpoint_every = 400
   config.statistics_batches = 32
   config.data.transforms = (("flip", {"vertical": True}),)
   config.evaluation.batch_size = 16

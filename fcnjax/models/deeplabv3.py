@@ -169,16 +169,14 @@ def xception_backbone(depth: int = 65) -> functools.partial:
   return functools.partial(xception.Xception, table=xception.BLOCKS[depth])
 
 
-def resnet_backbone(
-  depth: int = 101, multi_grid: tuple[int, ...] = MULTI_GRID
-) -> functools.partial:
+def resnet_backbone(depth: int = 101) -> functools.partial:
   """Returns the constructor of the release's ResNet for `deeplabv3p`."""
   return functools.partial(
     resnet.ResNet,
     depths=resnet.DEPTHS[depth],
     stem="deep",
     stride_unit="last",
-    multi_grid=multi_grid,
+    multi_grid=MULTI_GRID,
   )
 
 
