@@ -6,8 +6,9 @@ pooling        max_pool (windows may overlap); max_pool_with_argmax, max_unpool:
                windows that tile the image, with the place of each maximum as a
                uint8; conversion of such places from and to the flat indices of
                torch and TensorFlow
-convolution    depthwise_conv, transposed_conv (learned), bilinear_deconv
-               (fixed), kernel_of_dense: a classifier's layer as a convolution
+convolution    grouped_conv, depthwise_conv, transposed_conv (learned),
+               bilinear_deconv (fixed), kernel_of_dense: a classifier's layer as
+               a convolution
 resizing       resize_bilinear, resize_nearest for labels, bilinear_filter and
                bilinear_kernel, crop, center_crop
 normalization  local_response_norm, local_contrast_norm

@@ -235,6 +235,28 @@ def test_depthwise_conv_equals_torch_and_the_reference(stride, dilation, size):
     np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize("groups", [1, 2, 4, 8])
+def test_grouped_conv_equals_xlas(groups):
+  x, kernel = _normal((2, 9, 7, 16)), _normal((3, 5, 16 // groups, 24), seed=1)
+  words = {
+    "window_strides": (2, 1),
+    "padding": ((1, 1), (0, 2)),
+    "rhs_dilation": (1, 2),
+    "dimension_numbers": ("NHWC", "HWIO", "NHWC"),
+    "feature_group_count": groups,
+  }
+  got = jax.vjp(lambda *a: convolution.grouped_conv(*a, **words), x, kernel)
+  wanted = jax.vjp(
+    lambda *a: jax.lax.conv_general_dilated(*a, **words), x, kernel
+  )
+  cotangent = _normal(wanted[0].shape, seed=2)
+  jax.tree.map(
+    functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-4),
+    (got[0], got[1](cotangent)),
+    (wanted[0], wanted[1](cotangent)),
+  )
+
+
 def test_depthwise_conv_refuses():
   x = np.zeros((1, 4, 4, 3), np.float32)
   with pytest.raises(ValueError, match="2 channels and the features 3"):
