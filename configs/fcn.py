@@ -37,10 +37,11 @@ Variants:
   pascal_context, pascal_context_16s, pascal_context_8s
                   59 classes and background (.318, .348, .351).
   scenes_32s, scenes_16s, scenes_8s
-                  the released chain, small: each from noise, or the finer from
-                  the coarser: --config.init_from=RUN
+                  the released chain, small, on scenes twice as large: each
+                  from noise, or the finer from the coarser:
+                  --config.init_from=RUN
   scenes_alexnet, scenes_googlenet
-                  FCN-32s on AlexNet and GoogLeNet, small.
+                  FCN-32s on AlexNet and GoogLeNet, small, likewise.
   camvid, camvid_small, isbi2012, isbi2012_small
                   FCN-8s from noise, with batch norm; _small for a CPU.
   folder          your own images and masks:
