@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from fcnjax import models, profile
+from fcnjax.models import fcn, fcn_coarse
 from fcnjax.models.backbones import resnet, xception
 
 _VGG = {"widths": (2,) * 5, "fc_channels": 2}
@@ -45,13 +46,13 @@ CASES = [
 ]
 
 
-# Where the cells of the scores lie: cell j on pixel 32 j + this. With the
-# deconvolution's 32 j + 31.5, or 31 of an odd kernel, they give the crops of
-# 19, 18 and 98.
+# Where the cells of the scores lie: cell j on pixel 32 j + this. The
+# deconvolution puts it on 32 j + 31.5, or 31 if its kernel is odd, so that the
+# crop is the difference.
 CENTRES = {
-  "fcn32s_vgg16": 31.5 - 19,
-  "fcn32s_alexnet": 31 - 18,
-  "fcn32s_googlenet": 31 - 98,
+  "fcn32s_vgg16": 31.5 - fcn.OFFSETS[100][32],
+  "fcn32s_alexnet": 31 - fcn_coarse.ALEXNET_OFFSET,
+  "fcn32s_googlenet": 31 - fcn_coarse.GOOGLENET_OFFSET,
 }
 
 
