@@ -267,7 +267,9 @@ CLAIMS = {
   "skips": Claim(
     "Skips refine boundaries: from FCN-32s to 16s to 8s.",
     "Long, Shelhamer and Darrell 2015, section 4.2, Table 2",
-    "VGG16 an eighth as wide, each in one stage, 300 steps",
+    "VGG16 an eighth as wide, each in one stage, 300 steps: too few for "
+    "FCN-32s, whose cells are larger than the objects (on larger scenes, and "
+    "longer, it learns them: docs/results.md)",
     "BF",
     ("FCN-8s", "FCN-32s"),
     _compared(
@@ -314,7 +316,8 @@ CLAIMS = {
   "sampling": Claim(
     "Sampling the loss converges no faster than whole images.",
     "Long, Shelhamer and Darrell 2015, section 4.4, figure 5",
-    "FCN-8s as above, 200 steps: p of the pixels of 1/p times the images",
+    "FCN-8s as above, 200 steps: p of the pixels of 1/p times the images; the "
+    "seconds are a busy machine's",
     "mean IoU",
     ("p = 1, 8 images a step", "p = 0.5, 16 images a step"),
     _sampling,

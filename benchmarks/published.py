@@ -208,7 +208,8 @@ def main() -> None:
     "## Every network",
     "",
     "As `fcnjax models` lists them: 21 classes, the paper's size of image, its "
-    "own default options; multiply-adds without any padding. Receptive fields "
+    "own default options; multiply-adds without any padding. Field and stride "
+    "are those of the deepest path (FCN-8s, too, has scores at stride 32) and "
     "follow from the layers; tests/models/test_receptive_fields.py confirms "
     "them on the networks.",
     "",

@@ -70,6 +70,7 @@ def _scenes(config):
 
 def _scenes_os8(config):
   _scenes(config)
+  config.init_from = "RUN"
   config.model.options = {"output_stride": 8, "norm": "frozen"}
   config.statistics_batches = 0
   config.optimizer.learning_rate = 1e-4
@@ -106,6 +107,7 @@ def _v3(config):
 
 def _v3_os8(config):
   _v3(config)
+  config.init_from = "RUN"
   config.model.options = {"output_stride": 8, "norm": "frozen"}
   config.optimizer.learning_rate = 0.001
 

@@ -71,6 +71,7 @@ def _scenes(config):
 
 def _scenes_os8(config):
   _scenes(config)
+  config.init_from = "RUN"
   config.model.options = {"output_stride": 8, "norm": "frozen"}
   config.statistics_batches = 0
   config.optimizer.learning_rate = 1e-4
@@ -97,6 +98,7 @@ def _voc(config):
 
 def _voc_os8(config):
   _voc(config)
+  config.init_from = "RUN"
   config.model.options = {"output_stride": 8, "norm": "frozen"}
   config.optimizer.learning_rate = 1e-4
 

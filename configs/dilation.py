@@ -90,6 +90,7 @@ def _scenes(config):
 def _scenes_context(config):
   _scenes(config)
   config.model.name = "dilation8"
+  config.init_from = "RUN"
   config.model.options = {**_NARROW, "dropout": 0.0, "norm": "frozen"}
   config.init_drop = ("^params/context/",)
   config.optimizer.groups = (("^(?!context/)", 0.0, 0.0),)
@@ -123,6 +124,7 @@ def _voc(config):
 def _voc_context(config):
   _voc(config)
   config.model.name = "dilation8"
+  config.init_from = "RUN"
   # Nothing is dropped from what the context module sees.
   config.model.options = {"context": "large", "dropout": 0.0}
   config.init_drop = ("^params/context/",)

@@ -179,7 +179,9 @@ def _released(config, stride, learning_rate, new="", steps=100_000):
   config.batch_size = 1
   config.mesh.data = 1
   config.eval_every = config.checkpoint_every = 4000
-  config.init_drop = (new,) if new else ()
+  if new:
+    config.init_from = "RUN"  # Asked for, by the error that it is none.
+    config.init_drop = (new,)
   config.evaluation.batch_size = 1
 
 
@@ -262,6 +264,7 @@ def _nyudv2_rgb_hha(config):
   _nyudv2_rgb(config)
   config.model.name = "fcn32s_late_fusion"
   config.optimizer.learning_rate = 1e-12
+  config.init_from = "color=RUN_RGB,hha=RUN_HHA"
   config.data.second_images = "nyud/hha"
   config.data.mean = (*_NYUDV2_RGB, *_NYUDV2_HHA)
 

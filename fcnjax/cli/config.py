@@ -84,10 +84,12 @@ def variant(name: str, variants: dict[str, Any]) -> Any:
     InputError: lists the known variants.
   """
   if name not in variants:
-    known = ", ".join(repr(v) for v in variants if v)
+    known = [v for v in variants if v]
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
     raise errors.InputError(
-      f"unknown variant {name!r}; known are {known}, or none for the embedded "
-      "data set."
+      f"unknown variant {name!r}.{hint} Known are {', '.join(known)}, or none "
+      "for the embedded data set."
     )
   return variants[name]
 

@@ -25,7 +25,8 @@ def get_config() -> ml_collections.ConfigDict:
       # averaged before each evaluation; 0 = the running averages of training.
       "statistics_batches": 0,
       # A workdir whose parameters the run starts from; for a network of several
-      # ones "color=DIR,hha=DIR".
+      # ones "color=DIR,hha=DIR". Variants that go on from another run have RUN
+      # here, which is none: they ask for it.
       "init_from": "",
       # Regular expressions of parameters that init_from may leave fresh (or
       # leave behind); each is printed.

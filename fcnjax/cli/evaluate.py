@@ -138,7 +138,7 @@ def report(
   print(confusion.table(scores, scores["classes"]))
   outlines = scores["boundary_f1"]
   print(
-    f"{split}, {scores['images']} images, checkpoint of step {step}: mean IoU "
+    f"{split}, {scores['images']} images, step {step}: mean IoU "
     f"{100 * scores['mean_iou']:.2f} %, BF "
     + (
       f"{100 * outlines:.2f} %"

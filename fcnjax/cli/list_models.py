@@ -16,7 +16,7 @@ def run(
   json_output: bool = False,
   memory: bool = False,
 ) -> None:
-  """Prints a table, or a list of JSON objects.
+  """Prints a table of at most 80 columns, or a list of JSON objects.
 
   Args:
     names: of networks; none means all.
@@ -38,6 +38,8 @@ def run(
         "lists all."
       )
   rows = []
+  if not json_output:
+    print(_head(memory))
   for name in names or known:
     entry = models.MODELS[name]
     describe = functools.partial(
@@ -58,24 +60,26 @@ def run(
       row |= {"multiply_adds": None, "multiply_adds_space_to_batch": None}
       row |= {"activation_bytes": None, "index_bytes": None} if memory else {}
     rows.append(row)
-  print(json.dumps(rows, indent=2) if json_output else table(rows))
+    if not json_output:
+      print(_line(row), flush=True)  # Counting all takes a while.
+  if json_output:
+    print(json.dumps(rows, indent=2))
 
 
-def table(rows: Sequence[dict]) -> str:
-  """Returns the rows as lines of at most 80 columns."""
-  memory = any("index_bytes" in row for row in rows)
+def _head(memory: bool) -> str:
   head = f"{'name':<38} {'parameters':>11}{'GMAC':>8}{'field':>6}{'stride':>7}"
-  lines = [head + f"{'MB':>7}" * memory]
-  for row in rows:
-    line = (
-      f"{row['name']:<38} {row['parameters']:>11,}"
-      f"{_scaled(row['multiply_adds'], 1e9):>8}"
-      f"{row['receptive_field']:>6}{row['output_stride']:>7}"
-    )
-    if memory:
-      line += f"{_scaled(row['activation_bytes'], 1e6, 0):>7}"
-    lines.append(line)
-  return "\n".join(lines)
+  return head + f"{'MB':>7}" * memory
+
+
+def _line(row: dict) -> str:
+  line = (
+    f"{row['name']:<38} {row['parameters']:>11,}"
+    f"{_scaled(row['multiply_adds'], 1e9):>8}"
+    f"{row['receptive_field']:>6}{row['output_stride']:>7}"
+  )
+  if "activation_bytes" in row:
+    line += f"{_scaled(row['activation_bytes'], 1e6, 0):>7}"
+  return line
 
 
 def _scaled(value: int | None, unit: float, digits: int = 1) -> str:

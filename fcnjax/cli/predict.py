@@ -1,6 +1,6 @@
 """Predicts images of any size and mode, one after the other."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 import json
 import os
 import pathlib
@@ -49,12 +49,12 @@ def run(
   For an input NAME.jpg it writes `NAME.png`, an indexed PNG with the classes'
   palette at the image's own size, `overlays/NAME.png`, and, if asked for,
   `probabilities/NAME.npz` with `probabilities` float16 [h, w, k] and `classes`.
-  Where samples are drawn, `uncertainty/NAME.png` shows their spread: a grey
-  picture, 0 where all samples agree, 255 where they are evenly divided between
-  all classes, and `uncertainty` float32 [h, w] is in the NPZ, too.
-  `predictions.json` says which class is which number and colour, and which
-  file was predicted from which; files that it does not name are never
-  overwritten. One image is in memory at a time.
+  Where samples are drawn, `uncertainty/NAME.png` shows their deviation: a grey
+  picture, 0 where all samples agree, 255 where this image's differ most; the
+  variance there is in the record, and `uncertainty` float32 [h, w] in the NPZ.
+  `predictions.json`, the record, says which class is which number and colour,
+  and which file was predicted from which; files that it does not name are
+  never overwritten. One image is in memory at a time.
 
   Args:
     predict: image [1, h, w, c] -> logits [1, h, w, k], such as
@@ -99,7 +99,7 @@ def run(
     source: {kind: folder / kind / (name + end) for kind, end in kinds.items()}
     for source, name in zip(sources, input_files.names(sources), strict=True)
   }
-  _prepare(folder, plan, classes, colors)
+  record = _prepare(folder, plan, classes, colors)
   written, bad = [], []
   for source, targets in _shown(list(plan.items()), progress):
     try:
@@ -121,7 +121,12 @@ def run(
         f" {error.strerror}; make room or choose another --output, then run"
         " the command again."
       ) from error
+    if uncertainty is not None:
+      largest = record.setdefault("largest_uncertainty", {})
+      largest[targets[""].name] = float(uncertainty.max())
     written.append(targets[""])
+  if samples:
+    _save(folder, record)
   if bad:
     raise errors.InputError(
       f"{len(bad)} of {len(plan)} images could not be read, all others were"
@@ -179,11 +184,12 @@ def _write(
     PIL.Image.fromarray(picture).save(targets["overlays"])
   numbers = {}
   if uncertainty is not None:
-    numbers["uncertainty"] = np.asarray(uncertainty[..., 0])
-    most = (len(classes) - 1) / len(classes) ** 2
-    # Its root, a deviation: variances would look dark throughout.
-    shade = np.sqrt(numbers["uncertainty"] / most) * 255
-    PIL.Image.fromarray(np.round(shade).clip(0, 255).astype(np.uint8)).save(
+    variance = np.asarray(uncertainty[..., 0])
+    numbers["uncertainty"] = variance
+    # Of the largest, since most networks stay far below what is possible; the
+    # root, a deviation, since variances would look dark nearly everywhere.
+    shade = 255 * np.sqrt(variance / max(variance.max(), 1e-12))
+    PIL.Image.fromarray(np.round(shade).astype(np.uint8)).save(
       targets["uncertainty"]
     )
   if "probabilities" in targets:
@@ -201,7 +207,7 @@ def _prepare(
   plan: dict[pathlib.Path, dict[str, pathlib.Path]],
   classes: Sequence[str],
   colors: Sequence[Sequence[int]],
-) -> None:
+) -> dict[str, Any]:
   """Checks that nothing foreign is overwritten; makes folders and record."""
   sources = {source.resolve() for source in plan}
   targets = [t for kinds in plan.values() for t in kinds.values()]
@@ -211,8 +217,8 @@ def _prepare(
         f"the input {source} lies in the output folder {folder}; choose"
         " another --output, so that images and predictions do not mix."
       )
-  record = folder / RECORD
-  files = _files(record)
+  earlier = _earlier(folder / RECORD)
+  files = earlier["files"]
   for target in targets:
     if target.exists() and target.stem + ".png" not in files:
       raise errors.InputError(
@@ -220,29 +226,41 @@ def _prepare(
         " --output, nothing was overwritten."
       )
   files |= {kinds[""].name: str(source) for source, kinds in plan.items()}
-  content = {
+  record = earlier | {
     "classes": [
       {"id": i, "name": name, "color": [int(c) for c in color]}
       for i, (name, color) in enumerate(zip(classes, colors, strict=True))
     ],
     "files": dict(sorted(files.items())),
   }
+  _save(folder, record, {target.parent for target in targets})
+  return record
+
+
+def _save(
+  folder: pathlib.Path,
+  record: dict[str, Any],
+  parents: Iterable[pathlib.Path] = (),
+) -> None:
+  """Makes the folders and writes the record."""
   try:
-    for parent in {target.parent for target in targets}:
+    for parent in parents:
       parent.mkdir(parents=True, exist_ok=True)
-    record.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    text = json.dumps(record, indent=1) + "\n"
+    (folder / RECORD).write_text(text, encoding="utf-8")
   except OSError as error:
     raise errors.InputError(
       f"cannot write to {folder}: {error.strerror}; choose another --output."
     ) from error
 
 
-def _files(record: pathlib.Path) -> dict[str, str]:
-  """Returns {mask: image} of an earlier call's record, if there is one."""
+def _earlier(record: pathlib.Path) -> dict[str, Any]:
+  """Returns an earlier call's record, with {mask: image} in "files"."""
   if not record.exists():
-    return {}
+    return {"files": {}}
   try:
-    return dict(json.loads(record.read_text(encoding="utf-8"))["files"])
+    found = json.loads(record.read_text(encoding="utf-8"))
+    return {**found, "files": dict(found["files"])}
   except (OSError, ValueError, KeyError, TypeError) as error:
     raise errors.InputError(
       f"{record} exists and is no record of earlier predictions; choose another"

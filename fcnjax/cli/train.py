@@ -319,7 +319,7 @@ def _start_from(
   """
   theirs: dict[str, Any] = {}
   for name, other in _runs(config.init_from):
-    their_config, _, _ = workdir.read(other)
+    their_config, _, _ = workdir.read(other, word="config.init_from")
     found, step = workdir.restore(other, their_config, "best")
     print(f"starting {name and name + ' '}from {other}, step {step}")
     for collection, tree in found.items():

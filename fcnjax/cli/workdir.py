@@ -160,18 +160,22 @@ def _record(path: pathlib.Path) -> dict[str, Any]:
 
 
 def read(
-  path: pathlib.Path,
+  path: pathlib.Path, *, word: str = "workdir"
 ) -> tuple[
   ml_collections.ConfigDict, tuple[str, ...], tuple[tuple[int, ...], ...]
 ]:
   """Returns a trained run's config, class names and colours.
+
+  Args:
+    path: the run's workdir.
+    word: which word of the command line it comes from, for the message.
 
   Raises:
     InputError: if there is no run in the folder.
   """
   if not (path / "config.json").is_file():
     raise errors.InputError(
-      f"--workdir: no run in {path} (no config.json); give the folder that was "
+      f"--{word}: no run in {path} (no config.json); give the folder that was "
       "trained in."
     )
   values = configs.tuples(_record(path))

@@ -99,6 +99,7 @@ def test_samples_write_where_they_disagree(tmp_path):
     turn = next(turns)
     logits = np.array(network(image))
     logits[:, 0] = (40, -40) if turn else (-40, 40)  # The first row changes.
+    logits[:, 1] = (1, 0) if turn else (0, 1)
     return logits
 
   turns = iter([False, True, False, True])
@@ -109,7 +110,11 @@ def test_samples_write_where_they_disagree(tmp_path):
     shades = np.asarray(picture)
   np.testing.assert_array_equal(shades[0], 255)
   assert shades.shape == (6, 9)
-  assert shades[1:].max() < 5
+  # Shares of 0.73 and 0.27 deviate 0.23 from their mean, those above 0.5.
+  np.testing.assert_array_equal(shades[1], round(255 * 0.23106 / 0.5))
+  assert shades[2:].max() < 5
+  record = json.loads((tmp_path / "out/predictions.json").read_text())
+  assert record["largest_uncertainty"]["x.png"] == pytest.approx(0.25, rel=1e-4)
   with np.load(tmp_path / "out/probabilities/x.npz") as saved:
     np.testing.assert_allclose(saved["uncertainty"][0], 0.25, rtol=1e-4)
     np.testing.assert_allclose(saved["probabilities"][0], 0.5, rtol=1e-3)
