@@ -151,7 +151,7 @@ def test_unknown_model_and_option(capsys, folder):
     ("optimizer.groups=(('decoder',2.0),)", "matches no parameter"),
     ("evaluation.strategy=tiles", "overlap_tile"),
     ("precision=float8", "bfloat16"),
-    ("init_from=nowhere", "no run in nowhere"),
+    ("init_from=nowhere", "--config.init_from: no run in nowhere"),
     ("data.source=foldre", "folder"),
     ("loss.normalization=mean", "weights, pixels, sum"),
     ("eval_every=0", "at least 1"),

@@ -79,7 +79,7 @@ def test_broken_python_names_the_line(tmp_path):
 
 
 def test_an_unknown_variant_lists_the_known():
-  with pytest.raises(errors.InputError, match="'camvid_small'"):
+  with pytest.raises(errors.InputError, match="mean 'camvid_small'.*isbi2012"):
     configs.load("configs/unet.py:camvid_smal")
 
 

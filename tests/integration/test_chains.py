@@ -103,8 +103,11 @@ def test_fcn_32s_16s_8s(rooms, capsys):
 def test_front_end_context_joint(rooms, capsys):
   words = (*VGG, *_folders(rooms, 5))
   assert _train(rooms / "front", "dilation.py", *words) == 0
-  init = f"--config.init_from={rooms}/front"
   path = rooms / "context"
+  # The variant asks for the run that it goes on from.
+  assert _train(path, "dilation.py:scenes_context", *words) == 2
+  assert "--config.init_from: no run in RUN " in capsys.readouterr().err
+  init = f"--config.init_from={rooms}/front"
   assert _train(path, "dilation.py:scenes_context", *words, init) == 0
   out = capsys.readouterr().out
   assert "params/context/ctx_conv1/kernel: stays fresh" in out
