@@ -66,7 +66,8 @@ def _folders(root, classes=4):
 
 
 def test_fcn_32s_16s_8s(rooms, capsys):
-  words = (*VGG, *_folders(rooms, 5))
+  small = ("--config.data.transforms=()", "--config.evaluation.scales=(1.0,)")
+  words = (*VGG, *_folders(rooms, 5), *small)
   assert _train(rooms / "32s", "fcn.py:scenes_32s", *words) == 0
   assert (
     _train(
