@@ -1,0 +1,140 @@
+"""What the benchmarks share: fair timing, ceilings, and results that survive.
+
+Nothing here needs TensorFlow or fcnjax; torch only where it is asked for.
+"""
+
+from collections.abc import Callable
+import datetime
+import importlib.metadata
+import json
+import os
+import pathlib
+import platform
+import statistics
+import sys
+import time
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+RESULTS = pathlib.Path(__file__).resolve().parent / "results"
+
+
+def interleaved(
+  functions: dict[str, Callable[[], Any]],
+  *,
+  rounds: int = 7,
+  budget: float = float("inf"),
+) -> dict[str, list[float]]:
+  """Returns the seconds of every call: one of each function in each round.
+
+  What slows the machine for a while slows all of them alike, so that the ratio
+  of two medians of one run is worth more than either.
+
+  Args:
+    functions: each returns what must be ready before the clock stops: JAX
+      arrays, or anything that is ready already. Called once beforehand.
+    rounds: calls of each.
+    budget: seconds after which no further round begins; one always runs.
+  """
+  for function in functions.values():
+    jax.block_until_ready(function())
+  times: dict[str, list[float]] = {name: [] for name in functions}
+  began = time.perf_counter()
+  for _ in range(rounds):
+    for name, function in functions.items():
+      start = time.perf_counter()
+      jax.block_until_ready(function())
+      times[name].append(time.perf_counter() - start)
+    if time.perf_counter() - began > budget:
+      break
+  return times
+
+
+def median(times: list[float]) -> float:
+  """Returns the median, in the unit of `times`."""
+  return statistics.median(times)
+
+
+def peak_memory(compiled: jax.stages.Compiled) -> int:
+  """Returns the bytes that a compiled program needs besides its arguments."""
+  memory = compiled.memory_analysis()
+  return memory.temp_size_in_bytes + memory.output_size_in_bytes
+
+
+def copy_bandwidth(megabytes: int = 256) -> float:
+  """Returns bytes a second, read and written, of a large copy."""
+  x = jnp.ones((megabytes * 2**18,), jnp.float32)
+  copy = jax.jit(lambda x: x + 1)
+  times = interleaved({"copy": lambda: copy(x)}, rounds=9)["copy"]
+  return 2 * x.nbytes / median(times)
+
+
+def matrix_rate(dtype: str = "float32", side: int | None = None) -> float:
+  """Returns floating-point operations a second of a large matrix product."""
+  side = side or (2048 if jax.default_backend() == "cpu" else 8192)
+  x = jax.random.normal(jax.random.key(0), (side, side), jnp.dtype(dtype))
+  product = jax.jit(lambda x: x @ x)
+  times = interleaved({"product": lambda: product(x)}, rounds=9)["product"]
+  return 2 * side**3 / median(times)
+
+
+def environment() -> dict[str, Any]:
+  """Returns device, versions, date and command, as every result holds them."""
+  versions = {"python": platform.python_version()}
+  for name in ("jax", "jaxlib", "flax", "numpy", "torch"):
+    try:
+      versions[name] = importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+      continue
+  return {
+    "device": _device(),
+    "platform": jax.default_backend(),
+    "versions": versions,
+    "date": datetime.date.today().isoformat(),
+    "command": " ".join(
+      ["python", "benchmarks/" + os.path.basename(sys.argv[0])] + sys.argv[1:]
+    ),
+  }
+
+
+class Results:
+  """A JSON file that is written anew after every row: a kill loses one row.
+
+  Attributes:
+    path: of the file, below benchmarks/results/.
+    record: what it holds: the environment, and a list of "rows".
+  """
+
+  def __init__(self, name: str, **more: Any):
+    """Begins a file {name}_{platform}.json; `more` is written beside the rows."""
+    self.record = {**environment(), **more, "rows": []}
+    self.path = RESULTS / f"{name}_{self.record['platform']}.json"
+
+  def add(self, row: dict[str, Any]) -> None:
+    """Adds a row and writes the file."""
+    self.record["rows"].append(row)
+    RESULTS.mkdir(exist_ok=True)
+    partial = self.path.with_suffix(".partial")
+    partial.write_text(json.dumps(self.record, indent=1, default=_plain) + "\n")
+    partial.replace(self.path)
+
+
+def _device() -> str:
+  device = jax.devices()[0]
+  if device.platform != "cpu":
+    return f"{jax.device_count()} x {device.device_kind}"
+  model = platform.processor() or platform.machine()
+  try:
+    lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
+    model = next(x.split(": ")[1] for x in lines if x.startswith("model name"))
+  except (OSError, StopIteration):
+    pass
+  return f"{len(os.sched_getaffinity(0))} cores of {model}"
+
+
+def _plain(value: Any) -> Any:
+  """Rounds NumPy numbers for JSON."""
+  return value.item() if isinstance(value, np.generic) else str(value)
