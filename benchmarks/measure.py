@@ -109,7 +109,7 @@ class Results:
   """
 
   def __init__(self, name: str, **more: Any):
-    """Begins a file {name}_{platform}.json; `more` is written beside the rows."""
+    """Begins {name}_{platform}.json; `more` is written beside the rows."""
     self.record = {**environment(), **more, "rows": []}
     self.path = RESULTS / f"{name}_{self.record['platform']}.json"
 
