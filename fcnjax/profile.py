@@ -71,8 +71,9 @@ def training_memory(model: Any, size: tuple[int, int]) -> tuple[int, int]:
   Values are the intermediate results that the backward pass reads again,
   float32, and the masks of ReLU and dropout, a byte each: as autodiff asks for
   them, before XLA fuses or computes again, so an upper bound. Parameters and
-  the image are not among them. Indices are where the maxima of the pools were,
-  counted at 2 bits for each window of 2x2, as SegNet's section 3 does.
+  the image are not among them. Indices are where the maxima of the pools were:
+  2 bits for each window of 2x2, as SegNet's section 3 counts, a byte for each
+  that overlaps with others.
 
   Args:
     model: a network with a field `in_channels`.
@@ -106,7 +107,7 @@ def training_memory(model: Any, size: tuple[int, int]) -> tuple[int, int]:
   found = [value.aval for value in values]
   indices = sum(a.size for a in found if a.dtype == jnp.uint8)
   others = sum(a.size * a.dtype.itemsize for a in found if a.dtype != jnp.uint8)
-  return others, -(-indices // 4)
+  return others, indices
 
 
 def receptive_field(layers: Iterable[Sequence[int]]) -> tuple[int, int]:

@@ -2,7 +2,6 @@
 
 import functools
 import json
-import math
 
 from flax import linen as nn
 import jax
@@ -150,10 +149,10 @@ def test_the_memory_of_a_small_network_by_hand():
   def network(kernel, image):
     return pooling.max_pool(jnp.sin(image * kernel), window=2, rounding="ceil")
 
-  model = _Network(network, (1, 1, 1, 3))
+  model = _Network(network, (1, 1, 1, 4), in_channels=4)
   values, indices = profile.training_memory(model, (10, 7))
-  assert values == 10 * 7 * 3 * 4
-  assert indices == math.ceil(5 * 4 * 3 * 2 / 8)
+  assert values == 10 * 7 * 4 * 4
+  assert indices == 5 * 4 * 4 * 2 / 8
 
 
 def test_segnets_indices_take_two_bits_a_window():

@@ -88,7 +88,7 @@ def conv(
     strides=stride,
     kernel_dilation=dilation,
     feature_group_count=groups,
-    conv_general_dilated=convolution.grouped_conv,
+    conv_general_dilated=convolution.conv,
     padding=((pad, pad), (pad, pad)),
     use_bias=bias,
     dtype=dtype,

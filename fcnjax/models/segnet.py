@@ -51,6 +51,7 @@ def segnet_vgg16(
   dtype: str,
   widths: tuple[int, ...] = vgg.WIDTHS,
   dropout: float = 0.0,
+  pack_indices: bool = True,
   norm: str = "batch",
   bn_momentum: float = 0.9,
 ) -> segmenter.Segmenter:
@@ -64,6 +65,8 @@ def segnet_vgg16(
     dropout: rate after the pools and decoders of stages 3 to 5, 0.5 in Bayesian
       SegNet. It is applied in training, and in evaluation whenever a key
       "dropout" is given: to draw Monte-Carlo samples.
+    pack_indices: whether an index takes the paper's 2 bits between encoder and
+      decoder, instead of a byte.
     norm: see `blocks.norm`.
     bn_momentum: see `blocks.norm`.
   """
@@ -73,12 +76,17 @@ def segnet_vgg16(
       vgg.VGG16,
       widths=widths,
       dropout=dropout,
+      pack_indices=pack_indices,
       norm=norm,
       bn_epsilon=BN_EPSILON,
       bn_shift=BN_SHIFT,
     ),
     head=functools.partial(
-      VGGDecoder, widths=widths, dropout=dropout, norm=norm
+      VGGDecoder,
+      widths=widths,
+      dropout=dropout,
+      pack_indices=pack_indices,
+      norm=norm,
     ),
     in_channels=in_channels,
     dtype=dtype,
@@ -98,6 +106,7 @@ def segnet_basic(
   decoder: str = "unpool",
   addition: bool = False,
   input_norm: str = "lrn",
+  pack_indices: bool = True,
   norm: str = "batch",
   bn_momentum: float = 0.9,
 ) -> segmenter.Segmenter:
@@ -122,6 +131,7 @@ def segnet_basic(
       released alpha of 1e-4 presumes images in [0, 255]: to images normalised
       to about [-2, 2] it does next to nothing. Give the pipeline mean 0 and
       std 1 to have it as released.
+    pack_indices: see `segnet_vgg16`.
     norm: see `blocks.norm`.
     bn_momentum: see `blocks.norm`.
   """
@@ -130,11 +140,21 @@ def segnet_basic(
   blocks.check_choice("decoder", decoder, DECODERS)
   return segmenter.Segmenter(
     num_classes=num_classes,
-    backbone=functools.partial(BasicEncoder, input_norm=input_norm, **settings),
+    backbone=functools.partial(
+      BasicEncoder,
+      input_norm=input_norm,
+      pack_indices=pack_indices,
+      **settings,
+    ),
     head=functools.partial(
-      DeconvDecoder if decoder.startswith("deconv") else BasicDecoder,
+      DeconvDecoder, decoder=decoder, addition=addition, **settings
+    )
+    if decoder.startswith("deconv")
+    else functools.partial(
+      BasicDecoder,
       decoder=decoder,
       addition=addition,
+      pack_indices=pack_indices,
       **settings,
     ),
     in_channels=in_channels,
@@ -180,6 +200,7 @@ class VGGDecoder(nn.Module):
   num_classes: int
   widths: tuple[int, ...]
   dropout: float
+  pack_indices: bool
   norm: str
   bn_momentum: float
   dtype: str
@@ -195,7 +216,10 @@ class VGGDecoder(nn.Module):
     x = features["stage5"]
     for stage in (5, 4, 3, 2, 1):
       x = pooling.max_unpool(
-        x, features[f"index{stage}"], size=sizes[stage - 1]
+        x,
+        features[f"index{stage}"],
+        size=sizes[stage - 1],
+        packed=self.pack_indices,
       )
       for i in range(vgg.DEPTHS[stage - 1], 0, -1):
         name = f"conv{stage}_{i}_D"
@@ -221,6 +245,7 @@ class BasicEncoder(nn.Module):
   bias: bool
   norm: str
   input_norm: str
+  pack_indices: bool
   bn_momentum: float
   dtype: str
 
@@ -247,7 +272,9 @@ class BasicEncoder(nn.Module):
       )(x)
       x = nn.relu(norm(x, name=f"conv{stage}_bn"))
       features[f"conv{stage}"] = x
-      x, index = pooling.max_pool_with_argmax(x, rounding="ceil")
+      x, index = pooling.max_pool_with_argmax(
+        x, rounding="ceil", packed=self.pack_indices
+      )
       features[f"stage{stage}"], features[f"index{stage}"] = x, index
     return features
 
@@ -262,6 +289,7 @@ class BasicDecoder(nn.Module):
   bias: bool
   decoder: str
   addition: bool
+  pack_indices: bool
   norm: str
   bn_momentum: float
   dtype: str
@@ -285,7 +313,10 @@ class BasicDecoder(nn.Module):
     sizes = _sizes(size, self.depth)
     for stage in range(self.depth, 0, -1):
       x = pooling.max_unpool(
-        x, features[f"index{stage}"], size=sizes[stage - 1]
+        x,
+        features[f"index{stage}"],
+        size=sizes[stage - 1],
+        packed=self.pack_indices,
       )
       x = blocks.conv(
         self.width,

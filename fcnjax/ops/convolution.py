@@ -1,6 +1,14 @@
-"""Grouped, depthwise and transposed convolutions, as XLA runs them fast."""
+"""Convolutions as XLA runs them fast: plain, dilated, depthwise, transposed.
 
+Each has an `implementation`: "native" is what XLA makes of it, the other words
+are said in the function, and "auto" chooses by platform and shape. The
+measurements behind the choices are made by benchmarks/ops.py and stand in
+docs/performance.md.
+"""
+
+from collections.abc import Sequence
 import functools
+import math
 from typing import Any
 
 import jax
@@ -9,45 +17,296 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 import numpy as np
 
-from fcnjax.ops import resizing
+from fcnjax.ops import resizing, windows as windows_lib
 
-# Up to so many groups `grouped_conv` convolves apart.
+LAYOUT = ("NHWC", "HWIO", "NHWC")
+
+# Up to so many groups `conv` convolves apart.
 FEW_GROUPS = 4
 
+# On a CPU the filter gradient goes by row blocks over maps of so many pixels,
+# for kernels of so many places; below, and beyond, XLA's own is as fast.
+LARGE_MAP = 80 * 80
+SMALL_KERNEL = 9
+# Bytes of the patches of a block: what a core's cache holds.
+BLOCK_BYTES = 2**20
 
-def grouped_conv(
+# On a GPU, dilations from here on are split; see `conv`.
+LARGE_RATE = 4
+
+
+def conv(
   x: Float[Array | np.ndarray, "b h w c"],
   kernel: Float[Array | np.ndarray, "kh kw d e"],
-  *arguments: Any,
+  window_strides: Sequence[int] = (1, 1),
+  padding: Any = ((0, 0), (0, 0)),
+  *,
+  lhs_dilation: Sequence[int] | None = None,
+  rhs_dilation: Sequence[int] | None = None,
+  dimension_numbers: Any = LAYOUT,
   feature_group_count: int = 1,
-  **words: Any,
+  precision: Any = None,
+  implementation: str = "auto",
 ) -> Float[Array, "b oh ow e"]:
-  """Returns `lax.conv_general_dilated`, channels last, group by group.
+  """Returns `lax.conv_general_dilated`, channels last.
 
-  XLA's grouped convolution is many times slower on a CPU than one convolution
-  for each group. Where there are many groups it stays in one piece: as many
-  convolutions would take longer to compile and to run.
+  It takes that function's words, so that `flax.linen.Conv` can be given it.
+  What differs is how it is computed:
+
+  "matrix": a 1x1 kernel is one matrix product. XLA's convolution reaches a
+    third to two thirds of the product's rate on a CPU.
+  "row_blocks": the filter gradient is summed over blocks of rows whose patches
+    stay in the cache, each a matrix product; for stride 1.
+  "space_to_batch": a dilated convolution is a dense one of r x r interleaved
+    maps (see `split`); for stride 1 and one rate. XLA has padded the kernels
+    of dilated convolutions with zeros on GPUs (openxla/xla#32231).
+  "auto": up to `FEW_GROUPS` groups are convolved apart, since XLA's grouped
+    convolution is many times slower on a CPU; more stay in one piece. Then, on
+    a CPU "matrix" and "row_blocks", the latter for maps of `LARGE_MAP` pixels
+    and more; on a GPU "space_to_batch" for rates of `LARGE_RATE` and more,
+    which no measurement of ours supports yet; else "native".
 
   Args:
     x: features.
-    kernel: channels d = c / groups and e as in the grouped convolution.
-    *arguments: strides, padding and whatever else the function takes.
+    kernel: d = c / groups channels; both dilations may be given by the words.
+    window_strides: pixels from one output to the next.
+    padding: zeros at both ends of rows and columns.
+    lhs_dilation: pixels from one input to the next.
+    rhs_dilation: pixels from one tap of the kernel to the next.
+    dimension_numbers: of NHWC, HWIO, NHWC; anything else raises.
     feature_group_count: number of groups.
-    **words: as arguments.
+    precision: as JAX has it.
+    implementation: one of these words.
+
+  Raises:
+    ValueError: if the implementation is unknown, or cannot do what is asked.
   """
+  words = {
+    "lhs_dilation": lhs_dilation,
+    "rhs_dilation": rhs_dilation,
+    "precision": precision,
+  }
+  if lax.conv_dimension_numbers(
+    x.shape, kernel.shape, dimension_numbers
+  ) != lax.conv_dimension_numbers(x.shape, kernel.shape, LAYOUT):
+    raise ValueError(f"conv needs {LAYOUT}, got {dimension_numbers}.")
   groups = feature_group_count
-  if not 1 < groups <= FEW_GROUPS:
-    return lax.conv_general_dilated(
-      x, kernel, *arguments, feature_group_count=groups, **words
+  if groups > 1:
+    _check(implementation, ("auto", "native"))
+    apart = implementation == "auto" and groups <= FEW_GROUPS
+    if not apart:
+      return _native(x, kernel, window_strides, padding, groups=groups, **words)
+    parts = zip(jnp.split(x, groups, -1), jnp.split(kernel, groups, -1))
+    return jnp.concatenate(
+      [conv(*part, window_strides, padding, **words) for part in parts], axis=-1
     )
-  parts = zip(jnp.split(x, groups, -1), jnp.split(kernel, groups, -1))
-  return jnp.concatenate(
-    [lax.conv_general_dilated(*part, *arguments, **words) for part in parts],
-    axis=-1,
+  stride = tuple(window_strides)
+  rate = tuple(rhs_dilation or (1, 1))
+  kh, kw = kernel.shape[:2]
+  plain = set(lhs_dilation or (1, 1)) == {1} and not isinstance(padding, str)
+  possible = {
+    "matrix": plain and kh == kw == 1 and not np.any(padding),
+    "row_blocks": plain and stride == (1, 1),
+    "space_to_batch": plain and stride == (1, 1) and rate[0] == rate[1] > 1,
+  }
+  if implementation == "auto":
+    implementation = _fastest(x, kernel, possible, rate[0])
+  _check(implementation, ("native", *possible))
+  if implementation == "native":
+    return _native(x, kernel, stride, padding, **words)
+  if not possible[implementation]:
+    raise ValueError(
+      f'implementation "{implementation}" cannot do a kernel of {(kh, kw)} '
+      f'with stride {stride}, rate {rate} and padding {padding}; use "auto".'
+    )
+  if implementation == "matrix":
+    x = x[:, :: stride[0], :: stride[1]]
+    return jnp.einsum("bhwc,cd->bhwd", x, kernel[0, 0], precision=precision)
+  edges = tuple(tuple(int(n) for n in pair) for pair in padding)
+  if implementation == "space_to_batch":
+    return _split_conv(x, kernel, edges, rate[0], precision)
+  return _conv_by_rows(x, kernel, edges, rate, precision)
+
+
+def _fastest(x, kernel, possible, rate):
+  """The rule of "auto"."""
+  platform = jax.default_backend()
+  if platform == "cpu":
+    if possible["matrix"]:
+      return "matrix"
+    large = x.shape[1] * x.shape[2] >= LARGE_MAP
+    small = math.prod(kernel.shape[:2]) <= SMALL_KERNEL
+    return (
+      "row_blocks" if possible["row_blocks"] and large and small else ("native")
+    )
+  if platform == "gpu" and possible["space_to_batch"] and rate >= LARGE_RATE:
+    return "space_to_batch"
+  return "native"
+
+
+def _native(x, kernel, stride, padding, *, groups=1, **words):
+  return lax.conv_general_dilated(
+    x,
+    kernel,
+    stride,
+    padding,
+    dimension_numbers=LAYOUT,
+    feature_group_count=groups,
+    **words,
   )
 
 
-@functools.partial(jax.jit, static_argnames=("stride", "dilation", "padding"))
+@functools.partial(
+  jax.custom_vjp, nondiff_argnames=("padding", "rate", "precision")
+)
+def _conv_by_rows(x, kernel, padding, rate, precision):
+  return _native(
+    x, kernel, (1, 1), padding, rhs_dilation=rate, precision=precision
+  )
+
+
+def _conv_by_rows_fwd(x, kernel, padding, rate, precision):
+  return _conv_by_rows(x, kernel, padding, rate, precision), (x, kernel)
+
+
+def _conv_by_rows_bwd(padding, rate, precision, kept, cotangent):
+  x, kernel = kept
+  (dx,) = jax.linear_transpose(
+    lambda x: _native(
+      x, kernel, (1, 1), padding, rhs_dilation=rate, precision=precision
+    ),
+    x,
+  )(cotangent)
+  return dx, _filter_gradient(x, cotangent, kernel, padding, rate, precision)
+
+
+_conv_by_rows.defvjp(_conv_by_rows_fwd, _conv_by_rows_bwd)
+
+
+def _filter_gradient(x, cotangent, kernel, padding, rate, precision):
+  """The sum over all pixels of patch times cotangent, a few rows at a time."""
+  (kh, kw, c, d), (b, oh, ow, _) = kernel.shape, cotangent.shape
+  row_bytes = b * ow * kh * kw * c * x.dtype.itemsize
+  rows = min(oh, max(1, BLOCK_BYTES // row_bytes))
+  blocks = -(-oh // rows)
+  behind = blocks * rows - oh  # Rows whose cotangent is zero.
+  cotangent = jnp.pad(cotangent, ((0, 0), (0, behind), (0, 0), (0, 0)))
+  (top, bottom), sides = padding
+  x = jnp.pad(x, ((0, 0), (top, bottom + behind), sides, (0, 0)))
+  # Channels first, so that a patch is made of whole rows.
+  x = x.transpose(3, 0, 1, 2)
+
+  def add_block(total, block):
+    first = block * rows
+    patches = [
+      lax.dynamic_slice(
+        x, (0, 0, first + i * rate[0], j * rate[1]), (c, b, rows, ow)
+      ).reshape(c, -1)
+      for i in range(kh)
+      for j in range(kw)
+    ]
+    part = lax.dynamic_slice_in_dim(cotangent, first, rows, 1)
+    return total + jnp.matmul(
+      jnp.concatenate(patches),
+      part.reshape(-1, d),
+      precision=precision,
+      preferred_element_type=jnp.float32,
+    ), None
+
+  start = jnp.zeros((kh * kw * c, d), jnp.float32)
+  total, _ = lax.scan(add_block, start, jnp.arange(blocks))
+  return total.reshape(kernel.shape).astype(kernel.dtype)
+
+
+def _split_conv(x, kernel, padding, rate, precision):
+  """A dilated convolution by `split`: the padding first, then r x r maps."""
+  edges = ((0, 0), *padding, (0, 0))
+  x = jnp.pad(x, edges)
+  size = [n - (k - 1) * rate for n, k in zip(x.shape[1:3], kernel.shape[:2])]
+  y = _native(
+    split(x, rate), kernel, (1, 1), ((0, 0), (0, 0)), precision=precision
+  )
+  return join(y, rate, size=tuple(size))
+
+
+def split(
+  x: Float[Array | np.ndarray, "b h w c"], rate: int
+) -> Float[Array, "b2 h2 w2 c"]:
+  """Returns the rate x rate interleaved maps of a map, as more of a batch.
+
+  What is `rate` pixels apart there is adjacent here, so that convolutions of
+  that rate are dense ones: consecutive layers can stay split. A side that
+  `rate` does not divide is filled with zeros; between layers that pad,
+  `clear_outside` makes these pixels zero again.
+
+  Args:
+    x: the map.
+    rate: pixels from one row, or column, of a part to the next; positive.
+
+  Returns:
+    rate^2 b maps of ceil(h / rate) x ceil(w / rate); those of one shift of all
+    images follow each other.
+  """
+  x = jnp.asarray(x)
+  b, h, w, c = x.shape
+  rows, columns = -(-h // rate), -(-w // rate)
+  x = jnp.pad(
+    x, ((0, 0), (0, rows * rate - h), (0, columns * rate - w), (0, 0))
+  ).reshape(b, rows, rate, columns, rate, c)
+  return x.transpose(2, 4, 0, 1, 3, 5).reshape(-1, rows, columns, c)
+
+
+def join(
+  x: Float[Array | np.ndarray, "b2 h2 w2 c"],
+  rate: int,
+  *,
+  size: tuple[int, int],
+) -> Float[Array, "b h w c"]:
+  """Returns the map whose parts these are: the inverse of `split`.
+
+  Args:
+    x: the parts.
+    rate: as they were split.
+    size: height and width of the map; what the parts have beyond is cut.
+  """
+  x = jnp.asarray(x)
+  parts, h, w, c = x.shape
+  x = x.reshape(rate, rate, parts // rate**2, h, w, c)
+  x = x.transpose(2, 3, 0, 4, 1, 5).reshape(-1, h * rate, w * rate, c)
+  return resizing.crop(x, 0, size)
+
+
+def clear_outside(
+  x: Float[Array | np.ndarray, "b2 h2 w2 c"],
+  rate: int,
+  *,
+  size: tuple[int, int],
+) -> Float[Array, "b2 h2 w2 c"]:
+  """Returns parts with zeros where no pixel of the map is.
+
+  A layer of a split map gives values to the pixels that only fill the parts;
+  the next layer must see zeros there, as its padding is.
+
+  Args:
+    x: the parts.
+    rate: as they were split.
+    size: height and width of the map.
+  """
+  x = jnp.asarray(x)
+  parts, h, w, _ = x.shape
+  if (h * rate, w * rate) == tuple(size):
+    return x
+  rows = np.arange(rate)[:, None] + rate * np.arange(h) < size[0]
+  columns = np.arange(rate)[:, None] + rate * np.arange(w) < size[1]
+  inside = rows[:, None, None, :, None] & columns[None, :, None, None, :]
+  shape = (rate, rate, parts // rate**2, h, w)
+  inside = np.broadcast_to(inside, shape).reshape(parts, h, w, 1)
+  return jnp.where(inside, x, jnp.zeros((), x.dtype))
+
+
+@functools.partial(
+  jax.jit, static_argnames=("stride", "dilation", "padding", "implementation")
+)
 def depthwise_conv(
   x: Float[Array | np.ndarray, "b h w c"],
   kernel: Float[Array | np.ndarray, "kh kw d"],
@@ -55,11 +314,15 @@ def depthwise_conv(
   stride: int = 1,
   dilation: int = 1,
   padding: int | None = None,
+  implementation: str = "auto",
 ) -> Float[Array, "b oh ow c"]:
   """Returns the convolution of each channel with its own kernel.
 
-  XLA's grouped convolution is slow. Here the padded map is shifted to each tap
-  of the kernel, multiplied by its weight and summed, which XLA fuses.
+  XLA's grouped convolution is slow, and its filter gradient slower. "shifts"
+  adds the map to itself, shifted to each tap of the kernel and multiplied by
+  its weight: one loop. Its derivative has a rule of its own (reverse mode
+  only): automatic differentiation would read both maps once for each tap,
+  where one pass makes the gradients of all weights.
 
   Args:
     x: features.
@@ -68,42 +331,151 @@ def depthwise_conv(
     dilation: pixels from one tap to the next.
     padding: zeros on each side; None is half of what the kernel covers, which
       with stride 1 and an odd kernel keeps the size.
+    implementation: "shifts", "native" or "auto", which is "shifts" everywhere.
 
   Returns:
     (h + 2 padding - dilation (kh - 1) - 1) // stride + 1 rows, and columns
-    alike, in the dtype that `x` and `kernel` promote to.
+    alike, summed in float32, in the dtype that `x` and `kernel` promote to.
 
   Raises:
     ValueError: if the kernel has another number of channels, or reaches beyond
-      the padded map.
+      the padded map, or the implementation is unknown.
   """
   x, kernel = jnp.asarray(x), jnp.asarray(kernel)
+  dtype = jnp.result_type(x, kernel)
+  x, kernel = x.astype(dtype), kernel.astype(dtype)
   kh, kw, channels = kernel.shape
   if channels != x.shape[-1]:
     raise ValueError(
       f"the kernel has {channels} channels and the features {x.shape[-1]}."
     )
+  _check(implementation, ("auto", "shifts", "native"))
   pads = [dilation * (k // 2) if padding is None else padding for k in (kh, kw)]
   reach = [dilation * (k - 1) + 1 for k in (kh, kw)]
-  size = [
+  count = [
     (n + 2 * pad - r) // stride + 1
     for n, pad, r in zip(x.shape[1:3], pads, reach)
   ]
-  if min(size) < 1:
+  if min(count) < 1:
     raise ValueError(
       f"a kernel that covers {reach} pixels reaches beyond features of "
       f"{x.shape[1:3]} padded by {pads}."
     )
-  x = jnp.pad(x, ((0, 0), *((pad, pad) for pad in pads), (0, 0)))
-  total = 0
-  for i in range(kh):
-    for j in range(kw):
-      rows, columns = (
-        slice(tap * dilation, tap * dilation + (n - 1) * stride + 1, stride)
-        for tap, n in zip((i, j), size)
-      )
-      total += x[:, rows, columns] * kernel[i, j].reshape(1, 1, 1, -1)
-  return total
+  if implementation == "native":
+    return depthwise_conv_reference(
+      x, kernel, stride=stride, dilation=dilation, padding=padding
+    )
+  windows = windows_lib.Windows(
+    window=(kh, kw),
+    stride=(stride, stride),
+    dilation=(dilation, dilation),
+    padding=tuple(pads),
+    size=x.shape[1:3],
+    count=tuple(count),
+  )
+  return _depthwise(x, kernel, windows)
+
+
+# A convolution, its input gradient and its filter gradient: each is linear in
+# two of image, kernel and output, and the other two are its derivatives.
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnames=("windows",))
+def _depthwise(x, kernel, windows):
+  seen = windows_lib.shifts(x, windows)
+  return sum(_products(seen, _weights(kernel))).astype(x.dtype)
+
+
+def _depthwise_fwd(x, kernel, windows):
+  return _depthwise(x, kernel, windows), (x, kernel)
+
+
+def _depthwise_bwd(windows, kept, cotangent):
+  x, kernel = kept
+  return (
+    _depthwise_image(cotangent, kernel, windows),
+    _depthwise_kernel(x, cotangent, windows),
+  )
+
+
+_depthwise.defvjp(_depthwise_fwd, _depthwise_bwd)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnames=("windows",))
+def _depthwise_image(y, kernel, windows):
+  """The gradient with respect to the image, of the gradient `y`."""
+  taps = _weights(kernel)
+
+  def product(t, y):
+    return y.astype(jnp.float32) * taps[t].astype(jnp.float32)
+
+  return windows_lib.spread(product, y, windows=windows).astype(y.dtype)
+
+
+def _depthwise_image_fwd(y, kernel, windows):
+  return _depthwise_image(y, kernel, windows), (y, kernel)
+
+
+def _depthwise_image_bwd(windows, kept, cotangent):
+  y, kernel = kept
+  return (
+    _depthwise(cotangent, kernel, windows),
+    _depthwise_kernel(cotangent, y, windows),
+  )
+
+
+_depthwise_image.defvjp(_depthwise_image_fwd, _depthwise_image_bwd)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnames=("windows",))
+def _depthwise_kernel(x, y, windows):
+  """The gradient with respect to the kernel, of the gradient `y`."""
+  products = _products(windows_lib.shifts(x, windows), y)
+  if jax.default_backend() == "cpu":
+    # One loop along the columns makes the sums of all taps; what is left to
+    # add is small. Elsewhere XLA makes one loop of the sums by itself.
+    sums = lax.reduce(
+      products,
+      [jnp.float32(0)] * len(products),
+      lambda a, b: [p + q for p, q in zip(a, b)],
+      (2,),
+    )
+    sums = [column.sum((0, 1)) for column in sums]
+  else:
+    sums = [product.sum((0, 1, 2)) for product in products]
+  kernel = jnp.stack(sums).reshape(*windows.window, -1)
+  return kernel.astype(x.dtype)
+
+
+def _depthwise_kernel_fwd(x, y, windows):
+  return _depthwise_kernel(x, y, windows), (x, y)
+
+
+def _depthwise_kernel_bwd(windows, kept, cotangent):
+  x, y = kept
+  return (
+    _depthwise_image(y, cotangent, windows),
+    _depthwise(x, cotangent, windows),
+  )
+
+
+_depthwise_kernel.defvjp(_depthwise_kernel_fwd, _depthwise_kernel_bwd)
+
+
+def _products(maps, factors):
+  """Returns products in float32: of maps and weights, or of maps and a map."""
+  if not isinstance(factors, list):
+    factors = [factors] * len(maps)
+  return [
+    m.astype(jnp.float32) * f.astype(jnp.float32)
+    for m, f in zip(maps, factors, strict=True)
+  ]
+
+
+def _weights(kernel):
+  """Returns the weights of each tap, as they multiply a map."""
+  taps = kernel.reshape(-1, 1, 1, 1, kernel.shape[-1])
+  return [taps[t] for t in range(taps.shape[0])]
 
 
 def depthwise_conv_reference(x, kernel, *, stride=1, dilation=1, padding=None):
@@ -123,35 +495,40 @@ def depthwise_conv_reference(x, kernel, *, stride=1, dilation=1, padding=None):
   )
 
 
-@functools.partial(jax.jit, static_argnames=("stride", "padding"))
+@functools.partial(
+  jax.jit, static_argnames=("stride", "padding", "implementation")
+)
 def transposed_conv(
   x: Float[Array | np.ndarray, "b h w ci"],
   kernel: Float[Array | np.ndarray, "kh kw ci co"],
   *,
   stride: int | tuple[int, int],
   padding: int | tuple[int, int] = 0,
+  implementation: str = "auto",
 ) -> Float[Array, "b oh ow co"]:
   """Returns the transposed convolution: y[s i + u - p] += x[i] @ kernel[u].
 
-  Caffe's Deconvolution and torch's `conv_transpose2d`. XLA's own form spreads
-  the input with zeros between (`lhs_dilation`) and is slow. Here each of the
-  s x s phases of the output is an ordinary convolution of the input with every
-  s-th pixel of the kernel; all phases together are one convolution of stride 1,
-  which for a kernel as large as its stride is one matrix product.
+  Caffe's Deconvolution and torch's `conv_transpose2d`. XLA's own form
+  ("native") spreads the input with zeros between (`lhs_dilation`) and is slow.
+  In "phases" each of the s x s phases of the output is an ordinary convolution
+  of the input with every s-th pixel of the kernel; all phases together are one
+  convolution of stride 1, which for a kernel as large as its stride is one
+  matrix product.
 
   Args:
     x: features.
     kernel: weights.
     stride: upsampling factor of rows and columns, or one number for both.
     padding: rows and columns that are cut off at each side of the result.
+    implementation: "phases", "native" or "auto", which is "phases" everywhere.
 
   Returns:
     (h - 1) stride + kh - 2 padding rows, and columns alike, in the dtype that
     `x` and `kernel` promote to.
 
   Raises:
-    ValueError: if the stride is not positive, the padding is negative, or
-      nothing is left of the result.
+    ValueError: if the stride is not positive, the padding is negative,
+      nothing is left of the result, or the implementation is unknown.
   """
   x, kernel = jnp.asarray(x), jnp.asarray(kernel)
   dtype = jnp.result_type(x, kernel)
@@ -171,7 +548,24 @@ def transposed_conv(
       f"nothing is left of {x.shape[1:3]} after a transposed convolution with "
       f"kernel {kernel.shape[:2]}, stride {stride} and padding {padding}."
     )
-  return resizing.crop(_all_phases(x, kernel, stride), padding, size)
+  _check(implementation, ("auto", "phases", "native"))
+  if implementation == "native":
+    y = transposed_conv_reference(x, kernel, stride=stride)
+  else:
+    y = _all_phases(x, kernel, stride)
+  return resizing.crop(y, padding, size)
+
+
+def transposed_conv_reference(x, kernel, *, stride):
+  """`transposed_conv` as XLA has it, without padding."""
+  return lax.conv_general_dilated(
+    x,
+    kernel[::-1, ::-1],
+    window_strides=(1, 1),
+    padding=[(k - 1, k - 1) for k in kernel.shape[:2]],
+    lhs_dilation=_pair(stride),
+    dimension_numbers=LAYOUT,
+  )
 
 
 def bilinear_deconv(
@@ -268,7 +662,11 @@ def _all_phases(x, kernel, stride):
     kernel, ((0, th * sh - kh), (0, tw * sw - kw), (0, 0), (0, 0))
   ).reshape(th, sh, tw, sw, ci, co)
   if th == tw == 1:
-    y = jnp.einsum("bhwi,uvio->bhuwvo", x, kernel[0, :, 0])
+    # Each row of the output is one part of the product's columns.
+    y = x.reshape(-1, ci) @ kernel[0, :, 0].transpose(2, 0, 1, 3).reshape(
+      ci, -1
+    )
+    y = y.reshape(*x.shape[:3], sh, sw, co).transpose(0, 1, 3, 2, 4, 5)
   else:
     kernel = kernel[::-1, :, ::-1].transpose(0, 2, 4, 1, 3, 5)
     y = lax.conv_general_dilated(
@@ -281,6 +679,14 @@ def _all_phases(x, kernel, stride):
     y = y.reshape(*y.shape[:3], sh, sw, co).transpose(0, 1, 3, 2, 4, 5)
   b, h, _, w, _, _ = y.shape
   return y.reshape(b, h * sh, w * sw, co)
+
+
+def _check(implementation, known):
+  if implementation not in known:
+    raise ValueError(
+      f"implementation must be one of {', '.join(known)}; got "
+      f"{implementation!r}."
+    )
 
 
 def _pair(value):

@@ -1,9 +1,11 @@
 """Max pooling that remembers where each maximum was, and its inverse.
 
-The windows tile the image: the stride is the window. So a maximum has one place
-in one window, its number fits in a byte, and both directions are reshapes and
-comparisons: nothing is scattered or gathered. SegNet (Badrinarayanan et al.
-2017, section 3.1) stores 2 bits for a window of 2x2 for the same reason.
+Where the windows tile the image (the stride is the window) a maximum has one
+place in one window, its number fits in a byte, and both directions are reshapes
+and comparisons: nothing is scattered or gathered. SegNet (Badrinarayanan et al.
+2017, section 3.1) stores 2 bits for a window of 2x2 for the same reason; so can
+we (`packed`). Windows that overlap keep the number of the place too, and put
+their gradients back by shifts.
 """
 
 import functools
@@ -14,6 +16,8 @@ from jax import lax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, UInt8
 import numpy as np
+
+from fcnjax.ops import windows as windows_lib
 
 Window = int | tuple[int, int]
 Rounding = Literal["floor", "ceil"]
@@ -28,8 +32,15 @@ def max_pool(
   padding: int = 0,
   dilation: int = 1,
   rounding: Rounding = "floor",
+  implementation: str = "auto",
 ) -> Float[Array, "b ph pw c"]:
   """Returns the maximum of each window; windows may overlap.
+
+  XLA's own form ("native") searches each window again for its maximum in the
+  backward pass (select-and-scatter), which is slow, and refused by XLA's
+  deterministic mode on GPUs. In "places" the forward pass notes the number of
+  each maximum, if a gradient is wanted: in a byte, or in 2 bits where windows
+  of at most 4 pixels tile the image.
 
   Args:
     x: any real values.
@@ -39,6 +50,7 @@ def max_pool(
     dilation: pixels from one place of the window to the next.
     rounding: "ceil" (Caffe) pools the last rows and columns that do not fill a
       window, unless they are padding, "floor" drops them.
+    implementation: "places", "native" or "auto", which is "places" everywhere.
 
   Returns:
     The maxima, in the dtype of `x`: round((h + 2 padding - window) / stride)
@@ -46,12 +58,20 @@ def max_pool(
 
   Raises:
     ValueError: if window or stride is not positive, the padding negative or as
-      large as the window, or no window fits.
+      large as the window, no window fits, or the implementation is unknown.
   """
+  if implementation not in ("auto", "places", "native"):
+    raise ValueError(
+      'implementation must be "auto", "places" or "native"; got '
+      f"{implementation!r}."
+    )
+  native = implementation == "native"
   window = _pair(window, "window")
   stride = window if stride is None else _pair(stride, "stride")
-  if stride == window and not padding and dilation == 1:
-    return max_pool_with_argmax(x, window=window, rounding=rounding)[0]
+  if stride == window and not padding and dilation == 1 and not native:
+    packed = window[0] * window[1] <= 4
+    words = {"window": window, "rounding": rounding, "packed": packed}
+    return max_pool_with_argmax(x, **words)[0]
   covered = dilation * (min(window) - 1) + 1
   if not 0 <= padding < covered:
     raise ValueError(
@@ -59,7 +79,7 @@ def max_pool(
       f"dilation {dilation}, got {padding}."
     )
   x = jnp.asarray(x)
-  pads = []
+  pads, counts = [], []
   for side, places, s in zip(x.shape[1:3], window, stride):
     k = dilation * (places - 1) + 1
     rest = side + 2 * padding - k
@@ -70,16 +90,74 @@ def max_pool(
       raise ValueError(
         f"no window of {window} fits into {x.shape[1:3]} pixels."
       )
+    counts.append(count)
     pads.append((padding, max(0, (count - 1) * s + k - side - padding)))
-  return lax.reduce_window(
-    x,
-    -jnp.inf,
-    lax.max,
-    (1, *window, 1),
-    (1, *stride, 1),
-    ((0, 0), *pads, (0, 0)),
-    window_dilation=(1, dilation, dilation, 1),
+  if native:
+    return lax.reduce_window(
+      x,
+      -jnp.inf,
+      lax.max,
+      (1, *window, 1),
+      (1, *stride, 1),
+      ((0, 0), *pads, (0, 0)),
+      window_dilation=(1, dilation, dilation, 1),
+    )
+  windows = windows_lib.Windows(
+    window=window,
+    stride=stride,
+    dilation=(dilation, dilation),
+    padding=(padding, padding),
+    size=x.shape[1:3],
+    count=tuple(counts),
   )
+  return _overlapping_pool(x, windows)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnames=("windows",))
+def _overlapping_pool(x, windows):
+  return functools.reduce(
+    jnp.maximum, windows_lib.shifts(x, windows, fill=-jnp.inf)
+  )
+
+
+def _overlapping_pool_fwd(x, windows):
+  seen = windows_lib.shifts(x, windows, fill=-jnp.inf)
+  return _first_maximum(seen, list(range(len(seen))))
+
+
+def _overlapping_pool_bwd(windows, place, cotangent):
+  return (_put_back(cotangent, place, windows),)
+
+
+_overlapping_pool.defvjp(_overlapping_pool_fwd, _overlapping_pool_bwd)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnames=("windows",))
+def _put_back(values, place, windows):
+  """Adds each value to the pixel that its window's place is."""
+  none = jnp.zeros((), values.dtype)
+  return windows_lib.spread(
+    lambda t, values, place: jnp.where(place == np.uint8(t), values, none),
+    values,
+    place,
+    windows=windows,
+  )
+
+
+def _put_back_fwd(values, place, windows):
+  return _put_back(values, place, windows), place
+
+
+def _put_back_bwd(windows, place, cotangent):
+  seen = windows_lib.shifts(cotangent, windows)
+  none = jnp.zeros((), cotangent.dtype)
+  taken = [
+    jnp.where(place == np.uint8(t), value, none) for t, value in enumerate(seen)
+  ]
+  return sum(taken), None
+
+
+_put_back.defvjp(_put_back_fwd, _put_back_bwd)
 
 
 def max_pool_with_argmax(
@@ -88,7 +166,8 @@ def max_pool_with_argmax(
   window: Window = 2,
   stride: Window | None = None,
   rounding: Rounding = "floor",
-) -> tuple[Float[Array, "b ph pw c"], UInt8[Array, "b ph pw c"]]:
+  packed: bool = False,
+) -> tuple[Float[Array, "b ph pw c"], UInt8[Array, "b ph pw d"]]:
   """Returns the maximum of each window and its place in the window.
 
   Of equal values the first in row order wins. A NaN counts as larger than every
@@ -106,11 +185,14 @@ def max_pool_with_argmax(
     rounding: what happens to the last rows and columns that do not fill a
       window: "ceil" (Caffe) pools the part that is there, "floor" (torch's
       default) drops them.
+    packed: whether the places are kept in 2 bits each, as in SegNet's paper
+      (section 3.1): four channels a byte, d = ceil(c / 4); for windows of at
+      most 4 pixels. It is what remains for the backward pass, too.
 
   Returns:
     The maxima, in the dtype of `x`, and their places: row * width + column
-    inside the window. Both have round(h / window height) rows, and columns
-    alike.
+    inside the window; d is c unless packed. Both have round(h / window height)
+    rows, and columns alike.
 
   Raises:
     ValueError: if the window is not positive, too large, overlaps with its
@@ -125,13 +207,14 @@ def max_pool_with_argmax(
     )
   x = jnp.asarray(x)
   pooled = _pooled_size(x.shape[1:3], window, rounding)
-  return _max_pool(x, window, x.shape[1:3], pooled)
+  _check_packed(packed, window)
+  return _max_pool(x, window, x.shape[1:3], pooled, packed)
 
 
 @functools.partial(
-  jax.custom_vjp, nondiff_argnames=("window", "size", "pooled")
+  jax.custom_vjp, nondiff_argnames=("window", "size", "pooled", "packed")
 )
-def _max_pool(x, window, size, pooled):
+def _max_pool(x, window, size, pooled, packed):
   del size
   x = _split(x, window, pooled, fill=-jnp.inf)
   # Columns first, rows second: the first maximum in row order survives.
@@ -139,17 +222,18 @@ def _max_pool(x, window, size, pooled):
   values, column = _first_maximum(columns, list(range(window[1])))
   rows = [values[:, :, i] for i in range(window[0])]
   places = [column[:, :, i] + np.uint8(i * window[1]) for i in range(window[0])]
-  return _first_maximum(rows, places)
+  values, index = _first_maximum(rows, places)
+  return values, _pack(index) if packed else index
 
 
-def _max_pool_fwd(x, window, size, pooled):
-  values, index = _max_pool(x, window, size, pooled)
+def _max_pool_fwd(x, window, size, pooled, packed):
+  values, index = _max_pool(x, window, size, pooled, packed)
   return (values, index), index
 
 
-def _max_pool_bwd(window, size, pooled, index, cotangents):
+def _max_pool_bwd(window, size, pooled, packed, index, cotangents):
   del pooled
-  return (_max_unpool(cotangents[0], index, window, size),)
+  return (_max_unpool(cotangents[0], index, window, size, packed),)
 
 
 _max_pool.defvjp(_max_pool_fwd, _max_pool_bwd)
@@ -157,16 +241,20 @@ _max_pool.defvjp(_max_pool_fwd, _max_pool_bwd)
 
 def max_unpool(
   x: Float[Array | np.ndarray, "b ph pw c"],
-  index: UInt8[Array | np.ndarray, "b ph pw c"],
+  index: UInt8[Array | np.ndarray, "b ph pw d"],
   *,
   window: Window = 2,
   size: tuple[int, int],
+  packed: bool = False,
+  implementation: str = "auto",
 ) -> Float[Array, "b h w c"]:
   """Puts each value at its place in its window, and zeros everywhere else.
 
   The inverse of `max_pool_with_argmax` for the maxima (SegNet's upsampling).
-  The derivative has a rule of its own (reverse mode only), which keeps only
-  `index`: it reads each cotangent from where its value went.
+  "compare" asks of every pixel whether it is the place of its window, which is
+  one loop; "native" is a scatter. The derivative of the former has a rule of
+  its own (reverse mode only), which keeps only `index`: it reads each cotangent
+  from where its value went.
 
   Args:
     x: one value for each window.
@@ -175,45 +263,66 @@ def max_unpool(
     size: height and width of the result in pixels. Where windows stick out
       ("ceil") they are cut and values whose place is outside are lost; rows and
       columns that no window covers ("floor") are zero.
+    packed: whether `index` was packed by `max_pool_with_argmax`.
+    implementation: "compare", "native" or "auto", which is "compare"
+      everywhere.
 
   Returns:
     An image of `size`, in the dtype of `x`.
 
   Raises:
     ValueError: if the window is not positive or too large, if `x` and `index`
-      differ in shape, if `index` is not uint8, or if an image of `size` is not
-      pooled to the size of `x` by either rounding.
+      differ in shape, if `index` is not uint8, if an image of `size` is not
+      pooled to the size of `x` by either rounding, or if the implementation is
+      unknown.
   """
   window = _pair(window, "window")
   size = (int(size[0]), int(size[1]))
   x, index = jnp.asarray(x), jnp.asarray(index)
-  if x.shape != index.shape or index.dtype != jnp.uint8:
+  _check_packed(packed, window)
+  shape = (*x.shape[:3], -(-x.shape[3] // 4)) if packed else x.shape
+  if index.shape != shape or index.dtype != jnp.uint8:
     raise ValueError(
-      f"index must be uint8 of shape {x.shape}, got {index.dtype} of shape "
+      f"index must be uint8 of shape {shape}, got {index.dtype} of shape "
       f"{index.shape}; convert flat indices by window_indices."
     )
   _check_unpooled_size(x.shape[1:3], window, size)
-  return _max_unpool(x, index, window, size)
+  if implementation not in ("auto", "compare", "native"):
+    raise ValueError(
+      'implementation must be "auto", "compare" or "native"; got '
+      f"{implementation!r}."
+    )
+  if implementation == "native":
+    index = _unpack(index, x.shape[3]) if packed else index
+    return max_unpool_reference(x, index, window=window, size=size)
+  return _max_unpool(x, index, window, size, packed)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnames=("window", "size"))
-def _max_unpool(x, index, window, size):
-  chosen = _chosen(index, window)
+@functools.partial(
+  jax.custom_vjp, nondiff_argnames=("window", "size", "packed")
+)
+def _max_unpool(x, index, window, size, packed):
+  chosen = _chosen(_unpack(index, x.shape[3]) if packed else index, window)
   windows = jnp.where(chosen, x[:, :, None, :, None], jnp.zeros((), x.dtype))
   b, ph, kh, pw, kw, c = windows.shape
   return _cut_or_fill(windows.reshape(b, ph * kh, pw * kw, c), size, fill=0)
 
 
-def _max_unpool_fwd(x, index, window, size):
-  return _max_unpool(x, index, window, size), index
+def _max_unpool_fwd(x, index, window, size, packed):
+  return _max_unpool(x, index, window, size, packed), index
 
 
-def _max_unpool_bwd(window, size, index, cotangent):
-  del size
-  windows = _split(cotangent, window, index.shape[1:3], fill=0)
-  chosen = _chosen(index, window)
-  windows = jnp.where(chosen, windows, jnp.zeros((), windows.dtype))
-  return windows.sum((2, 4)), None
+def _max_unpool_bwd(window, size, packed, index, cotangent):
+  windows = windows_lib.Windows(
+    window=window,
+    stride=window,
+    dilation=(1, 1),
+    padding=(0, 0),
+    size=size,
+    count=index.shape[1:3],
+  )
+  index = _unpack(index, cotangent.shape[3]) if packed else index
+  return _put_back_bwd(windows, index, cotangent)
 
 
 _max_unpool.defvjp(_max_unpool_fwd, _max_unpool_bwd)
@@ -327,6 +436,33 @@ def _cut_or_fill(x, size, fill):
   (h, w), fill = x.shape[1:3], jnp.array(fill, x.dtype)
   edges = ((0, 0), (0, size[0] - h), (0, size[1] - w), (0, 0))
   return lax.pad(x, fill, [(*edge, 0) for edge in edges])
+
+
+# By how many bits the place of each of a byte's four channels is shifted.
+_PLACES_OF_BITS = np.arange(0, 8, 2, np.uint8).reshape(1, 1, 1, 1, 4)
+
+
+def _pack(index):
+  """Four channels' places a byte: [b ph pw ceil(c / 4)]."""
+  b, ph, pw, c = index.shape
+  index = jnp.pad(index, ((0, 0), (0, 0), (0, 0), (0, -c % 4)))
+  index = index.reshape(b, ph, pw, -1, 4) << _PLACES_OF_BITS
+  return lax.reduce(index, np.uint8(0), lax.bitwise_or, (4,))
+
+
+def _unpack(packed, channels):
+  """The inverse of `_pack`."""
+  b, ph, pw, _ = packed.shape
+  index = packed[..., None] >> _PLACES_OF_BITS & np.uint8(3)
+  return index.reshape(b, ph, pw, -1)[..., :channels]
+
+
+def _check_packed(packed, window):
+  if packed and window[0] * window[1] > 4:
+    raise ValueError(
+      f"packed places have 2 bits, which number the 4 pixels of a window; "
+      f"{window} has {window[0] * window[1]}."
+    )
 
 
 def _chosen(index, window):

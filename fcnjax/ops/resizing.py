@@ -6,12 +6,16 @@ squares of both images cover the same area (torch's `align_corners=False`).
 coincide (Caffe's Interp layer, DeepLab).
 """
 
+import functools
 from typing import Literal
 
+import jax
 from jax import lax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Shaped
 import numpy as np
+
+from fcnjax.ops import windows as windows_lib
 
 Convention = Literal["half_pixel", "align_corners"]
 
@@ -62,24 +66,34 @@ def resize_bilinear(
   size: tuple[int, int],
   *,
   convention: Convention = "half_pixel",
+  implementation: str = "auto",
 ) -> Float[Array, "b oh ow c"]:
   """Resizes by linear interpolation along rows and columns.
 
   Nothing is smoothed before shrinking, as in torch's `interpolate`. Growing by
-  whole factors ("half_pixel") mixes the image with itself shifted by a pixel,
-  several times faster than the interpolation matrices that other sizes need.
+  a whole factor is done by "phases": the image mixed with itself shifted by a
+  pixel, several times faster than the interpolation matrices ("matrices") that
+  other sizes need. Under "align_corners" the factor is that of the distances
+  between pixels: 33 to 513 grows sixteen times.
 
   Args:
     x: any real values.
     size: height and width of the result in pixels.
     convention: where the pixels are; see the module.
+    implementation: "matrices", or "auto": phases along each axis where there
+      is a whole factor.
 
   Returns:
     The image at `size`, computed in float32, in the dtype of `x`.
 
   Raises:
-    ValueError: if `size` is not positive or the convention is unknown.
+    ValueError: if `size` is not positive, or the convention or implementation
+      is unknown.
   """
+  if implementation not in ("auto", "matrices"):
+    raise ValueError(
+      f'implementation must be "auto" or "matrices", got {implementation!r}.'
+    )
   if convention not in ("half_pixel", "align_corners"):
     raise ValueError(
       f'convention must be "half_pixel" or "align_corners", got {convention!r}.'
@@ -87,8 +101,10 @@ def resize_bilinear(
   _check_size(size)
   x = jnp.asarray(x)
   y = x.astype(jnp.float32)
-  for axis in (1, 2):
-    y = _resize_axis(y, axis, size[axis - 1], convention)
+  for axis in (2, 1):  # The last one, of the most pixels, mixes whole rows.
+    y = _resize_axis(
+      y, axis, size[axis - 1], convention, phases=implementation == "auto"
+    )
   return y.astype(x.dtype)
 
 
@@ -164,12 +180,15 @@ def center_crop(
   return crop(x, (top, left), size)
 
 
-def _resize_axis(x, axis, size, convention):
+def _resize_axis(x, axis, size, convention, *, phases):
   n = x.shape[axis]
   if size == n:
     return x
-  if convention == "half_pixel" and size % n == 0:
-    return _upsample_axis(x, axis, size // n)
+  between = int(convention == "align_corners")
+  grows = phases and size > n > between
+  if grows and (size - between) % (n - between) == 0:
+    factor = (size - between) // (n - between)
+    return _upsample_axis(x, axis, factor, convention)
   if convention == "half_pixel":
     source = (np.arange(size) + 0.5) * n / size - 0.5
   else:
@@ -186,22 +205,100 @@ def _resize_axis(x, axis, size, convention):
   return jnp.einsum(product, matrix, x, precision=lax.Precision.HIGHEST)
 
 
-def _upsample_axis(x, axis, factor):
+# Automatic differentiation of the phases sums along an axis of `factor`
+# pixels, which XLA does one by one; the rule adds shifted maps instead.
+@functools.partial(
+  jax.custom_vjp, nondiff_argnames=("axis", "factor", "convention")
+)
+def _upsample_axis(x, axis, factor, convention):
   """Puts `factor` pixels between each two neighbours, then cuts the ends."""
   n = x.shape[axis]
-  edges = [(int(a == axis),) * 2 for a in range(x.ndim)]
+  edge, start, size = _phases(n, factor, convention)
+  edges = [edge if a == axis else (0, 0) for a in range(x.ndim)]
   x = jnp.pad(x, edges, mode="edge")
-  before = jnp.expand_dims(lax.slice_in_dim(x, 0, n + 1, axis=axis), axis + 1)
-  after = jnp.expand_dims(lax.slice_in_dim(x, 1, n + 2, axis=axis), axis + 1)
-  # An odd factor puts one pixel on the neighbour, an even one around it.
-  fraction = (np.arange(factor) + 0.5 * (factor % 2 == 0)) / factor
-  fraction = fraction.astype(np.float32).reshape(
+  count = x.shape[axis] - 1
+  before = lax.slice_in_dim(x, 0, count, axis=axis)
+  after = lax.slice_in_dim(x, 1, count + 1, axis=axis)
+  fraction = _fractions(factor, convention).reshape(
     [factor if a == axis + 1 else 1 for a in range(x.ndim + 1)]
   )
-  y = before * (1 - fraction) + after * fraction
-  y = y.reshape(*x.shape[:axis], (n + 1) * factor, *x.shape[axis + 1 :])
-  start = factor - factor // 2
-  return lax.slice_in_dim(y, start, start + n * factor, axis=axis)
+  y = jnp.expand_dims(before, axis + 1) * (1 - fraction)
+  y += jnp.expand_dims(after, axis + 1) * fraction
+  y = y.reshape(*x.shape[:axis], count * factor, *x.shape[axis + 1 :])
+  return lax.slice_in_dim(y, start, start + size, axis=axis)
+
+
+def _upsample_axis_fwd(x, axis, factor, convention):
+  return _upsample_axis(x, axis, factor, convention), x.shape[axis]
+
+
+def _upsample_axis_bwd(axis, factor, convention, n, cotangent):
+  return (_gather_axis(cotangent, axis, factor, convention, n),)
+
+
+_upsample_axis.defvjp(_upsample_axis_fwd, _upsample_axis_bwd)
+
+
+@functools.partial(
+  jax.custom_vjp, nondiff_argnames=("axis", "factor", "convention", "n")
+)
+def _gather_axis(y, axis, factor, convention, n):
+  """The transpose of `_upsample_axis`: the tents around each of n pixels."""
+  (before, after), start, size = _phases(n, factor, convention)
+
+  def along(value, other):
+    return (value, other) if axis == 1 else (other, value)
+
+  windows = windows_lib.Windows(
+    window=along(2 * factor, 1),
+    stride=along(factor, 1),
+    dilation=(1, 1),
+    padding=along(factor + start, 0),
+    size=y.shape[1:3],
+    count=along(n + before + after, y.shape[3 - axis]),
+  )
+  fraction = _fractions(factor, convention)
+  tent = np.concatenate([fraction, 1 - fraction])
+  x = sum(
+    seen * weight for seen, weight in zip(windows_lib.shifts(y, windows), tent)
+  )
+  inner = lax.slice_in_dim(x, before, before + n, axis=axis)
+  edges = [(0, 0, 0)] * x.ndim
+  for count, place, low in ((before, 0, True), (after, -1, False)):
+    if count:  # What was repeated beyond the edge is the edge's.
+      edges[axis] = (0, n - 1, 0) if low else (n - 1, 0, 0)
+      end = lax.slice_in_dim(
+        x, place % x.shape[axis], place % x.shape[axis] + 1, axis=axis
+      )
+      inner += lax.pad(end, jnp.zeros((), x.dtype), edges)
+  return inner
+
+
+def _gather_axis_fwd(y, axis, factor, convention, n):
+  return _gather_axis(y, axis, factor, convention, n), None
+
+
+def _gather_axis_bwd(axis, factor, convention, n, kept, cotangent):
+  del n, kept
+  return (_upsample_axis(cotangent, axis, factor, convention),)
+
+
+_gather_axis.defvjp(_gather_axis_fwd, _gather_axis_bwd)
+
+
+def _phases(n, factor, convention):
+  """Returns pixels repeated at both ends, and which of the phases are kept."""
+  if convention == "half_pixel":
+    # The first pixel's own phase, or phases, are in the middle of a cell.
+    return (1, 1), factor - factor // 2, n * factor
+  return (0, 1), 0, (n - 1) * factor + 1
+
+
+def _fractions(factor, convention):
+  """Returns how far each phase is from the pixel before to that after."""
+  # An odd factor puts one pixel on the neighbour, an even one around it.
+  around = convention == "half_pixel" and factor % 2 == 0
+  return ((np.arange(factor) + 0.5 * around) / factor).astype(np.float32)
 
 
 def _check_size(size):

@@ -121,6 +121,7 @@ def test_receptive_field_by_the_support_of_a_gradient():
     bias=False,
     norm="none",
     input_norm="none",
+    pack_indices=True,
     bn_momentum=0.9,
     dtype="float32",
   )

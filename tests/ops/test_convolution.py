@@ -1,7 +1,9 @@
-"""Transposed convolutions against torch, each other and their definition."""
+"""Convolutions against torch, each other and their definition."""
 
 import functools
 
+import hypothesis
+from hypothesis import given, strategies as st
 import jax
 from jax import test_util
 import jax.numpy as jnp
@@ -170,6 +172,18 @@ def test_bilinear_deconv_gradient_and_dtype():
   assert y.dtype == jnp.bfloat16
 
 
+def test_native_transposed_conv_is_the_same():
+  x, kernel = _normal((2, 5, 4, 3)), _normal((4, 3, 3, 2), seed=1)
+  words = {"stride": (2, 3), "padding": (1, 0)}
+  np.testing.assert_allclose(
+    convolution.transposed_conv(x, kernel, **words),
+    convolution.transposed_conv(x, kernel, implementation="native", **words),
+    atol=1e-5,
+  )
+  with pytest.raises(ValueError, match="implementation must be one of"):
+    convolution.transposed_conv(x, kernel, implementation="fast", **words)
+
+
 def test_vmap_equals_a_loop():
   x, kernel = _normal((3, 1, 4, 4, 2)), _normal((4, 4, 2, 3))
   for function in (
@@ -235,8 +249,226 @@ def test_depthwise_conv_equals_torch_and_the_reference(stride, dilation, size):
     np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3)
 
 
+# kernel, (h, w), channels in and out, padding, rate, implementation
+FORMS = [
+  (1, (7, 6), (5, 3), 0, 1, "matrix"),
+  (3, (7, 6), (5, 3), 1, 1, "row_blocks"),
+  (3, (9, 11), (2, 4), 0, 1, "row_blocks"),
+  (3, (9, 11), (2, 4), 3, 3, "row_blocks"),
+  (2, (5, 8), (3, 2), 1, 1, "row_blocks"),
+  (3, (1, 1), (2, 2), 1, 1, "row_blocks"),
+  (3, (8, 12), (2, 3), 4, 4, "space_to_batch"),
+  (3, (7, 5), (2, 3), 2, 2, "space_to_batch"),
+  (3, (4, 5), (2, 3), 6, 6, "space_to_batch"),
+  (2, (7, 9), (2, 3), 0, 3, "space_to_batch"),
+]
+
+
+def _value_and_pullback(function, *primals):
+  value, pullback = jax.vjp(function, *primals)
+  return value, pullback(_normal(value.shape, seed=7).astype(value.dtype))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("form", FORMS, ids=lambda f: f"{f[-1]}-{f[1]}")
+def test_every_form_of_conv_equals_torch(form, dtype, monkeypatch):
+  torch = pytest.importorskip("torch")
+  kernel, size, (c, d), padding, rate, implementation = form
+  # A block of a few rows, the last of which is not full.
+  monkeypatch.setattr(convolution, "BLOCK_BYTES", 4000)
+  x = jnp.asarray(_normal((2, *size, c)), dtype)
+  weights = jnp.asarray(_normal((kernel, kernel, c, d), seed=1), dtype)
+  function = functools.partial(
+    convolution.conv,
+    padding=((padding, padding),) * 2,
+    rhs_dilation=(rate, rate),
+    implementation=implementation,
+  )
+  value, gradients = _value_and_pullback(jax.jit(function), x, weights)
+  assert value.dtype == x.dtype
+  assert [g.dtype for g in gradients] == [x.dtype, weights.dtype]
+
+  torch_x, torch_w = (
+    torch.tensor(np.asarray(v, np.float32).transpose(axes), requires_grad=True)
+    for v, axes in ((x, (0, 3, 1, 2)), (weights, (3, 2, 0, 1)))
+  )
+  expected = torch.nn.functional.conv2d(
+    torch_x, torch_w, padding=padding, dilation=rate
+  )
+  cotangent = _normal(value.shape, seed=7).transpose(0, 3, 1, 2)
+  rounded = jnp.asarray(cotangent, dtype).astype(jnp.float32)
+  expected.backward(torch.tensor(np.array(rounded)))
+  bound = 1e-5 if dtype == "float32" else 2e-2
+  for ours, theirs, axes in (
+    (value, expected.detach(), (0, 2, 3, 1)),
+    (gradients[0], torch_x.grad, (0, 2, 3, 1)),
+    (gradients[1], torch_w.grad, (2, 3, 1, 0)),
+  ):
+    theirs = theirs.permute(axes).numpy()
+    np.testing.assert_allclose(
+      np.asarray(ours, np.float32), theirs, atol=bound * np.abs(theirs).max()
+    )
+
+
+@hypothesis.settings(max_examples=15)
+@given(st.data())
+def test_conv_of_any_shape_equals_xlas(data):
+  draw, integers = data.draw, st.integers
+  implementation = draw(
+    st.sampled_from(["matrix", "row_blocks", "space_to_batch"])
+  )
+  side = 1 if implementation == "matrix" else draw(integers(2, 3))
+  rate = draw(integers(2, 4)) if implementation == "space_to_batch" else 1
+  stride = draw(integers(1, 3)) if implementation == "matrix" else 1
+  padding = 0 if implementation == "matrix" else draw(integers(0, 2))
+  least = (side - 1) * rate + 1 - 2 * padding
+  size = [draw(integers(max(1, least), 13)) for _ in range(2)]
+  x = _normal((draw(integers(1, 2)), *size, draw(integers(1, 3))))
+  kernel = _normal((side, side, x.shape[-1], draw(integers(1, 3))), seed=1)
+  words = {
+    "window_strides": (stride, stride),
+    "padding": ((padding, padding),) * 2,
+    "rhs_dilation": (rate, rate),
+  }
+  ours, theirs = (
+    _value_and_pullback(
+      functools.partial(convolution.conv, implementation=word, **words),
+      x,
+      kernel,
+    )
+    for word in (implementation, "native")
+  )
+  jax.tree.map(
+    functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-4),
+    ours,
+    theirs,
+  )
+
+
+def test_conv_chooses_by_platform_and_shape(monkeypatch):
+  def primitives(x, kernel, **words):
+    function = functools.partial(convolution.conv, **words)
+    program = jax.make_jaxpr(
+      lambda x, kernel: jax.vjp(function, x, kernel)[1](function(x, kernel))
+    )(x, kernel)
+    return str(program)
+
+  x, point = np.zeros((1, 9, 9, 4), np.float32), _normal((1, 1, 4, 4))
+  large, kernel = np.zeros((1, 81, 81, 4), np.float32), _normal((3, 3, 4, 4))
+  around = {"padding": ((1, 1), (1, 1))}
+  far = {"padding": ((4, 4), (4, 4)), "rhs_dilation": (4, 4)}
+  assert "conv_general" not in primitives(x, point)
+  assert "scan" in primitives(large, kernel, **around)
+  assert "scan" not in primitives(x, kernel, **around)
+  assert "transpose" not in primitives(x, kernel, **far).split("dot")[0][:400]
+  monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+  assert "dot_general" not in primitives(x, point)
+  assert "scan" not in primitives(large, kernel, **around)
+  assert "rhs_dilation=(1, 1)" in primitives(x, kernel, **far)
+  assert "rhs_dilation=(4, 4)" not in primitives(x, kernel, **far)
+
+
+def test_conv_refuses_what_a_form_cannot_do():
+  x, kernel = _normal((1, 5, 5, 4)), _normal((3, 3, 4, 4))
+  for words, message in (
+    ({"implementation": "fast"}, "implementation must be one of native"),
+    ({"implementation": "matrix"}, '"matrix" cannot do a kernel of'),
+    (
+      {"implementation": "row_blocks", "window_strides": (2, 2)},
+      "cannot do a kernel of .* stride",
+    ),
+    ({"implementation": "space_to_batch"}, "cannot do a kernel"),
+    ({"dimension_numbers": ("NCHW", "OIHW", "NCHW")}, "conv needs"),
+  ):
+    with pytest.raises(ValueError, match=message):
+      convolution.conv(x, kernel, **words)
+
+
+@pytest.mark.parametrize("size", [(8, 12), (7, 9), (2, 3)])
+def test_layers_of_one_rate_stay_split(size):
+  """Split once, two dense layers, joined: two dilated layers."""
+  rate, edges = 4, ((4, 4), (4, 4))
+  x = _normal((2, *size, 3))
+  first, second = _normal((3, 3, 3, 4), seed=1), _normal((3, 3, 4, 2), seed=2)
+
+  def dilated(x, kernel):
+    return convolution.conv(
+      x,
+      kernel,
+      padding=edges,
+      rhs_dilation=(rate, rate),
+      implementation="native",
+    )
+
+  # The bias makes what lies outside of the map anything but zero.
+  expected = dilated(dilated(x, first) + 1, second)
+  dense = functools.partial(convolution.conv, padding=((1, 1), (1, 1)))
+  parts = convolution.split(x, rate)
+  assert parts.shape[0] == 2 * rate**2
+  parts = dense(parts, first) + 1
+  parts = convolution.clear_outside(parts, rate, size=size)
+  got = convolution.join(dense(parts, second), rate, size=size)
+  np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4)
+  np.testing.assert_array_equal(
+    convolution.join(convolution.split(x, rate), rate, size=size), x
+  )
+
+
+@hypothesis.settings(max_examples=15)
+@given(st.data())
+def test_depthwise_of_any_shape_equals_the_reference(data):
+  draw, integers = data.draw, st.integers
+  kernel = _normal((*(draw(integers(1, 4)) for _ in range(2)), 3), seed=1)
+  stride, dilation = draw(integers(1, 3)), draw(integers(1, 3))
+  padding = draw(integers(0, 4))
+  size = [
+    draw(integers(max(1, (k - 1) * dilation + 1 - 2 * padding), 11))
+    for k in kernel.shape[:2]
+  ]
+  x = _normal((2, *size, 3))
+  words = {"stride": stride, "dilation": dilation, "padding": padding}
+  ours, theirs = (
+    _value_and_pullback(
+      functools.partial(
+        convolution.depthwise_conv, implementation=word, **words
+      ),
+      x,
+      kernel,
+    )
+    for word in ("shifts", "native")
+  )
+  jax.tree.map(
+    functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-4),
+    ours,
+    theirs,
+  )
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_depthwise_gradients_are_finite_differences(stride):
+  test_util.check_grads(
+    jax.jit(functools.partial(convolution.depthwise_conv, stride=stride)),
+    (_normal((1, 5, 4, 2)), _normal((3, 3, 2), seed=1)),
+    order=2,
+    modes=["rev"],
+    eps=1e-2,
+    rtol=1e-2,
+  )
+
+
+def test_depthwise_sums_in_float32():
+  """In bfloat16 256 + 1 is 256; nine taps are added before it is rounded."""
+  x = jnp.ones((1, 3, 3, 1), jnp.bfloat16).at[0, 0, 0].set(256)
+  kernel = jnp.ones((3, 3, 1), jnp.bfloat16)
+  assert convolution.depthwise_conv(x, kernel)[0, 1, 1, 0] == 264
+  gradient = jax.grad(
+    lambda k: convolution.depthwise_conv(x, k)[0, 1, 1].sum().astype("float32")
+  )(kernel)
+  assert gradient.dtype == jnp.bfloat16
+
+
 @pytest.mark.parametrize("groups", [1, 2, 4, 8])
-def test_grouped_conv_equals_xlas(groups):
+def test_conv_equals_xlas(groups):
   x, kernel = _normal((2, 9, 7, 16)), _normal((3, 5, 16 // groups, 24), seed=1)
   words = {
     "window_strides": (2, 1),
@@ -245,7 +477,7 @@ def test_grouped_conv_equals_xlas(groups):
     "dimension_numbers": ("NHWC", "HWIO", "NHWC"),
     "feature_group_count": groups,
   }
-  got = jax.vjp(lambda *a: convolution.grouped_conv(*a, **words), x, kernel)
+  got = jax.vjp(lambda *a: convolution.conv(*a, **words), x, kernel)
   wanted = jax.vjp(
     lambda *a: jax.lax.conv_general_dilated(*a, **words), x, kernel
   )

@@ -64,6 +64,7 @@ class VGG16(nn.Module):
     rounding: how pooling rounds sizes, "ceil" as Caffe or "floor".
     dropout: rate after the pools of stages 3 to 5, see
       `blocks.dropout`.
+    pack_indices: whether "index1" ... have 2 bits a window instead of a byte.
     norm: see `blocks.norm`; between convolution and ReLU.
     bn_momentum: see `blocks.norm`.
     bn_epsilon: added to the variance.
@@ -79,6 +80,7 @@ class VGG16(nn.Module):
   rarefied: bool = False
   rounding: str = "ceil"
   dropout: float = 0.0
+  pack_indices: bool = True
   norm: str = "none"
   bn_momentum: float = 0.9
   bn_epsilon: float = 1e-5
@@ -126,7 +128,7 @@ class VGG16(nn.Module):
         )
       elif step == 2:
         x, features[f"index{stage}"] = pooling.max_pool_with_argmax(
-          x, rounding=self.rounding
+          x, rounding=self.rounding, packed=self.pack_indices
         )
       if stage >= 3:
         x = blocks.dropout(self, self.dropout, x, train=train)

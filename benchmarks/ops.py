@@ -1,0 +1,511 @@
+"""The operators' implementations against each other, and against torch.
+
+  python benchmarks/ops.py [--against torch] [--only NAME ...] [--minutes 8]
+
+Every implementation of an operator computes the same; a row tells the medians
+of interleaved calls, forward alone and forward with backward, the memory that
+the latter needs, and its share of what the device can do: of the measured
+bandwidth of a copy (counting inputs and outputs once) and of the measured rate
+of a matrix product. `ratio_*` say how many times faster than the plain form,
+the first of each case.
+"""
+
+import argparse
+from collections.abc import Callable, Iterator
+import functools
+import os
+import time
+from typing import Any, NamedTuple
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+import measure
+import numpy as np
+
+from fcnjax.ops import convolution, pooling, resizing
+
+
+class Case(NamedTuple):
+  """An operator on arrays of some size.
+
+  Attributes:
+    op: its name.
+    case: the size in words.
+    arrays: what it is differentiated by.
+    forms: functions of the arrays by name; the first is the plain one.
+    torch: (torch, tensors in its layout) -> function of no arguments, or None.
+    operations: floating-point operations, forward and backward together.
+    constants: further arguments, behind the arrays.
+    forward_only: whether there is nothing to differentiate.
+  """
+
+  op: str
+  case: str
+  arrays: tuple[Any, ...]
+  forms: dict[str, Callable[..., Any]]
+  torch: Callable[..., Any] | None = None
+  operations: float = 0.0
+  constants: tuple[Any, ...] = ()
+  forward_only: bool = False
+
+
+def main() -> None:
+  """Measures what is asked for and saves row by row."""
+  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser.add_argument("--against", choices=("torch",))
+  parser.add_argument("--only", nargs="*", default=(), help="operators")
+  parser.add_argument("--minutes", type=float, default=8.0)
+  parser.add_argument("--rounds", type=int, default=9)
+  arguments = parser.parse_args()
+  began = time.monotonic()
+  dtype = "float32" if jax.default_backend() == "cpu" else "bfloat16"
+  ceilings = {
+    "bandwidth": measure.copy_bandwidth(),
+    "rate": measure.matrix_rate(dtype),
+  }
+  name = "ops" if not arguments.only else "ops_part"
+  results = measure.Results(name, dtype=dtype, **ceilings)
+  for case in cases(dtype):
+    if arguments.only and case.op not in arguments.only:
+      continue
+    if time.monotonic() - began > 60 * arguments.minutes:
+      print("no time is left for the rest; use --minutes")
+      break
+    for row in rows(case, arguments, ceilings):
+      results.add(row)
+      print(line(row), flush=True)
+
+
+def rows(
+  case: Case, arguments: argparse.Namespace, ceilings: dict[str, float]
+) -> list[dict[str, Any]]:
+  """Returns a row for each implementation of a case."""
+  forward, both, memory = {}, {}, {}
+  for name, form in case.forms.items():
+    call = (*case.arrays, *case.constants)
+    forward[name] = functools.partial(jax.jit(form), *call)
+    cotangent = _like(forward[name]())
+    program = jax.jit(
+      functools.partial(_value_and_pullback, form, len(case.arrays))
+    )
+    if case.forward_only:
+      program, cotangent = jax.jit(lambda _, *a, form=form: form(*a)), 0.0
+    compiled = program.lower(cotangent, *call).compile()
+    memory[name] = measure.peak_memory(compiled)
+    both[name] = functools.partial(compiled, cotangent, *call)
+  if arguments.against and case.torch:
+    forward["torch"], both["torch"] = _torch(case)
+  budget = 10.0
+  words = {"rounds": arguments.rounds, "budget": budget}
+  forward = _medians(measure.interleaved(forward, **words))
+  both = _medians(measure.interleaved(both, **words))
+  plain = next(iter(case.forms))
+  moved = sum(a.nbytes for a in (*case.arrays, *case.constants))
+  moved += jax.tree.reduce(
+    lambda n, a: n + a.size * a.dtype.itemsize,
+    jax.eval_shape(case.forms[plain], *case.arrays, *case.constants),
+    0,
+  )
+  moved *= 1 if case.forward_only else 3
+  return [
+    {
+      "op": case.op,
+      "case": case.case,
+      "implementation": name,
+      "plain": name == plain,
+      "forward_ms": 1e3 * forward[name],
+      "both_ms": 1e3 * both[name],
+      "peak_mb": memory[name] / 2**20 if name in memory else None,
+      "bandwidth_share": moved / both[name] / ceilings["bandwidth"],
+      "rate_share": case.operations / both[name] / ceilings["rate"],
+      "ratio_forward": forward[plain] / forward[name],
+      "ratio_both": both[plain] / both[name],
+    }
+    for name in both
+  ]
+
+
+def line(row: dict[str, Any]) -> str:
+  """Returns a row as a line of at most 80 columns."""
+  return (
+    f"{row['op'][:20]:<20} {row['case'][:20]:<20} "
+    f"{row['implementation'][:14]:<14}"
+    f"{row['forward_ms']:8.2f}{row['both_ms']:8.2f} ms"
+    f"{row['ratio_both']:6.1f}"
+  )
+
+
+def cases(dtype: str) -> Iterator[Case]:
+  """Yields every case; arrays are made when its turn comes."""
+  many = 1 if jax.default_backend() == "cpu" else 8
+  rng = np.random.default_rng(0)
+
+  def normal(*shape):
+    return jnp.asarray(rng.normal(size=shape), dtype)
+
+  for b, h, c, stride, rate in (
+    (2, 64, 256, 1, 1),
+    (2, 64, 256, 1, 2),
+    (4, 33, 728, 1, 1),
+    (2, 65, 128, 2, 1),
+  ):
+    words = {"stride": stride, "dilation": rate}
+    out = -(-h // stride)
+    yield Case(
+      "depthwise 3x3",
+      f"{b * many}x{h}x{h}x{c} s{stride} r{rate}",
+      (normal(b * many, h, h, c), normal(3, 3, c)),
+      {
+        name: functools.partial(
+          convolution.depthwise_conv, implementation=name, **words
+        )
+        for name in ("native", "shifts")
+      },
+      functools.partial(_torch_conv, stride=stride, dilation=rate, groups=c),
+      3 * 2 * 9 * b * many * out**2 * c,
+    )
+
+  for b, h, c, d, kernel, rate in (
+    (4, 33, 728, 728, 1, 1),
+    (2, 129, 64, 128, 1, 1),
+    (1, 257, 64, 21, 1, 1),
+    (1, 256, 64, 64, 3, 1),
+    (2, 240, 64, 64, 3, 1),
+    (2, 128, 128, 128, 3, 1),
+    (1, 128, 64, 256, 3, 1),
+    (1, 256, 16, 16, 3, 1),
+    (1, 256, 3, 64, 3, 1),
+    (2, 96, 128, 128, 3, 1),
+    (1, 64, 256, 256, 3, 1),
+    (4, 32, 512, 512, 3, 1),
+    (1, 65, 512, 512, 3, 2),
+    (1, 65, 256, 256, 3, 6),
+    (1, 65, 256, 256, 3, 12),
+    (1, 65, 256, 256, 3, 18),
+  ):
+    padding = rate * (kernel // 2)
+    forms = ["native"]
+    forms += ["matrix"] if kernel == 1 else ["row_blocks"]
+    forms += ["space_to_batch"] if rate > 1 else []
+    op = "dilated 3x3" if rate > 1 else f"convolution {kernel}x{kernel}"
+    yield Case(
+      op,
+      f"{b * many}x{h}x{h} {c}>{d}" + (f" r{rate}" if rate > 1 else ""),
+      (normal(b * many, h, h, c), normal(kernel, kernel, c, d)),
+      {
+        name: functools.partial(
+          convolution.conv,
+          padding=((padding, padding),) * 2,
+          rhs_dilation=(rate, rate),
+          implementation=name,
+        )
+        for name in forms
+      },
+      functools.partial(_torch_conv, dilation=rate),
+      3 * 2 * kernel**2 * b * many * h**2 * c * d,
+    )
+
+  b, rate = many, 4
+  yield Case(
+    "3 dilated layers",
+    f"{b}x64x64x256 r{rate}",
+    (normal(b, 64, 64, 256), normal(3, 3, 256, 256)),
+    {
+      "native": functools.partial(_layers, rate=rate, implementation="native"),
+      "space_to_batch": functools.partial(
+        _layers, rate=rate, implementation="space_to_batch"
+      ),
+      "stay split": functools.partial(_split_layers, rate=rate),
+    },
+    None,
+    3 * 3 * 2 * 9 * b * 64**2 * 256**2,
+  )
+
+  # AlexNet's conv2 of eight images.
+  yield Case(
+    "2 groups 5x5",
+    "8x49x49 96>256",
+    (normal(8, 49, 49, 96), normal(5, 5, 48, 256)),
+    {
+      name: functools.partial(
+        convolution.conv,
+        padding=((2, 2), (2, 2)),
+        feature_group_count=2,
+        implementation=word,
+      )
+      for name, word in (("native", "native"), ("apart", "auto"))
+    },
+    functools.partial(_torch_conv, groups=2),
+    3 * 2 * 25 * 8 * 49**2 * 48 * 256,
+  )
+
+  for b, h, c, d in ((2, 64, 256, 128), (1, 128, 128, 64)):
+    yield Case(
+      "transposed 2x2",
+      f"{b * many}x{h}x{h} {c}>{d}",
+      (normal(b * many, h, h, c), normal(2, 2, c, d)),
+      {
+        name: functools.partial(
+          convolution.transposed_conv, stride=2, implementation=name
+        )
+        for name in ("native", "phases")
+      },
+      _torch_transposed,
+      3 * 2 * 4 * b * many * h**2 * c * d,
+    )
+
+  for b, h, factor, c, convention in (
+    (1, 64, 8, 21, "half_pixel"),
+    (2, 64, 4, 64, "half_pixel"),
+    (1, 33, 16, 21, "align_corners"),
+    (1, 65, 8, 19, "align_corners"),
+  ):
+    size = h * factor
+    if convention == "align_corners":
+      size = (h - 1) * factor + 1
+    word = {"size": (size, size), "convention": convention}
+    forms = {
+      "matrices": functools.partial(
+        resizing.resize_bilinear, implementation="matrices", **word
+      ),
+      "phases": functools.partial(resizing.resize_bilinear, **word),
+    }
+    if convention == "half_pixel":
+      forms = {
+        "jax.image.resize": functools.partial(_jax_resize, size=size),
+        **forms,
+      }
+    yield Case(
+      f"bilinear x{factor}",
+      f"{b * many}x{h}x{h}x{c} {convention[:5]}",
+      (normal(b * many, h, h, c),),
+      forms,
+      functools.partial(
+        _torch_bilinear, size=size, align=convention == "align_corners"
+      ),
+    )
+
+  kernel = jnp.asarray(resizing.bilinear_kernel(16, 21), dtype)
+  yield Case(
+    "bilinear deconv x8",
+    f"{many}x64x64x21",
+    (normal(many, 64, 64, 21),),
+    {
+      "native": lambda x: convolution.transposed_conv(
+        x, kernel, stride=8, implementation="native"
+      ),
+      "phases": lambda x: convolution.transposed_conv(x, kernel, stride=8),
+      "bilinear_deconv": functools.partial(
+        convolution.bilinear_deconv, factor=8
+      ),
+    },
+    functools.partial(_torch_bilinear_deconv, factor=8),
+  )
+
+  for b, h, c, window, stride, padding in (
+    (2, 128, 64, 2, 2, 0),
+    (1, 256, 64, 2, 2, 0),
+    (2, 129, 64, 3, 2, 1),
+    (2, 33, 512, 3, 1, 1),
+  ):
+    words = {"window": window, "stride": stride, "padding": padding}
+    yield Case(
+      f"max pool {window}x{window}/{stride}",
+      f"{b * many}x{h}x{h}x{c}",
+      (normal(b * many, h, h, c),),
+      {
+        name: functools.partial(pooling.max_pool, implementation=name, **words)
+        for name in ("native", "places")
+      },
+      functools.partial(_torch_pool, **words),
+    )
+
+  x = normal(2 * many, 128, 128, 64)
+  values, index = pooling.max_pool_with_argmax(x)
+  _, packed = pooling.max_pool_with_argmax(x, packed=True)
+  yield Case(
+    "pool with indices",
+    f"{2 * many}x128x128x64",
+    (x,),
+    {
+      "reference": lambda x: pooling.max_pool_with_argmax_reference(x)[0],
+      "places": lambda x: pooling.max_pool_with_argmax(x)[0],
+      "packed": lambda x: pooling.max_pool_with_argmax(x, packed=True)[0],
+    },
+    functools.partial(_torch_pool, window=2, stride=2, padding=0, indices=True),
+  )
+  unpool = functools.partial(pooling.max_unpool, size=(128, 128))
+  yield Case(
+    "unpool 2x2",
+    f"{2 * many}x64x64x64",
+    (values,),
+    {
+      "native": lambda x, i, p: unpool(x, i, implementation="native"),
+      "compare": lambda x, i, p: unpool(x, i),
+      "packed": lambda x, i, p: unpool(x, p, packed=True),
+    },
+    functools.partial(_torch_unpool, index=index),
+    constants=(index, packed),
+  )
+
+
+def _value_and_pullback(function, count, cotangent, *arrays):
+  arrays, constants = arrays[:count], arrays[count:]
+  value, pullback = jax.vjp(lambda *a: function(*a, *constants), *arrays)
+  return value, pullback(cotangent)
+
+
+def _like(value):
+  """Returns random cotangents of a value."""
+  leaves, tree = jax.tree.flatten(value)
+  keys = jax.random.split(jax.random.key(1), len(leaves))
+  return jax.tree.unflatten(
+    tree,
+    [jax.random.normal(k, v.shape, v.dtype) for k, v in zip(keys, leaves)],
+  )
+
+
+def _medians(times):
+  return {name: measure.median(seconds) for name, seconds in times.items()}
+
+
+def _layers(x, kernel, *, rate, implementation):
+  for _ in range(3):
+    x = convolution.conv(
+      x,
+      kernel,
+      padding=((rate, rate),) * 2,
+      rhs_dilation=(rate, rate),
+      implementation=implementation,
+    )
+    x = jax.nn.relu(x)
+  return x
+
+
+def _split_layers(x, kernel, *, rate):
+  size = x.shape[1:3]
+  x = convolution.split(x, rate)
+  for _ in range(3):
+    x = convolution.conv(
+      x, kernel, padding=((1, 1), (1, 1)), implementation="native"
+    )
+    x = convolution.clear_outside(jax.nn.relu(x), rate, size=size)
+  return convolution.join(x, rate, size=size)
+
+
+def _jax_resize(x, *, size):
+  shape = (x.shape[0], size, size, x.shape[3])
+  return jax.image.resize(x, shape, "bilinear", antialias=False)
+
+
+# The same in torch: channels last, the forward pass and a whole one.
+
+
+def _torch(case):
+  """Returns (forward, forward and backward) of a case in torch."""
+  import torch
+
+  torch.set_num_threads(len(os.sched_getaffinity(0)))
+  device = "cuda" if torch.cuda.is_available() else "cpu"
+  torch.backends.cudnn.benchmark = True
+
+  def tensor(x):
+    x = torch.tensor(np.asarray(x.astype(jnp.float32)), device=device)
+    return x.to(getattr(torch, str(case.arrays[0].dtype)))
+
+  operator, inputs = case.torch(torch, tensor, *case.arrays)
+
+  def ready():
+    if device == "cuda":
+      torch.cuda.synchronize()
+
+  def forward():
+    with torch.no_grad():
+      operator(*inputs)
+    ready()
+
+  with torch.no_grad():
+    cotangent = torch.randn_like(operator(*inputs))
+
+  def both():
+    torch.autograd.grad(operator(*inputs), inputs, cotangent)
+    ready()
+
+  return forward, both
+
+
+def _image(tensor, x):
+  """[b h w c] as torch sees an image whose channels come last in memory."""
+  return tensor(x).permute(0, 3, 1, 2).requires_grad_()
+
+
+def _kernel(torch, tensor, kernel):
+  kernel = tensor(kernel).permute(3, 2, 0, 1)
+  return kernel.contiguous(memory_format=torch.channels_last).requires_grad_()
+
+
+def _torch_conv(torch, tensor, x, kernel, *, stride=1, dilation=1, groups=1):
+  if kernel.ndim == 3:
+    kernel = kernel[:, :, None]
+  operator = functools.partial(
+    torch.nn.functional.conv2d,
+    stride=stride,
+    padding=dilation * (kernel.shape[0] // 2),
+    dilation=dilation,
+    groups=groups,
+  )
+  return operator, (_image(tensor, x), _kernel(torch, tensor, kernel))
+
+
+def _torch_transposed(torch, tensor, x, kernel):
+  operator = functools.partial(torch.nn.functional.conv_transpose2d, stride=2)
+  kernel = _kernel(torch, tensor, kernel.swapaxes(2, 3))
+  return operator, (_image(tensor, x), kernel)
+
+
+def _torch_bilinear(torch, tensor, x, *, size, align):
+  operator = functools.partial(
+    torch.nn.functional.interpolate,
+    size=(size, size),
+    mode="bilinear",
+    align_corners=align,
+  )
+  return operator, (_image(tensor, x),)
+
+
+def _torch_bilinear_deconv(torch, tensor, x, *, factor):
+  tent = resizing.bilinear_filter(2 * factor)
+  kernel = jnp.asarray(np.tile(tent, (x.shape[-1], 1, 1, 1)), x.dtype)
+  operator = functools.partial(
+    torch.nn.functional.conv_transpose2d,
+    weight=tensor(kernel),
+    stride=factor,
+    groups=x.shape[-1],
+  )
+  return operator, (_image(tensor, x),)
+
+
+def _torch_pool(torch, tensor, x, *, window, stride, padding, indices=False):
+  def operator(x):
+    y = torch.nn.functional.max_pool2d(
+      x, window, stride, padding, return_indices=indices
+    )
+    return y[0] if indices else y
+
+  return operator, (_image(tensor, x),)
+
+
+def _torch_unpool(torch, tensor, x, *, index):
+  flat = pooling.flat_indices(index, size=(128, 128))
+  flat = torch.tensor(np.asarray(flat), device=tensor(x).device).long()
+  operator = functools.partial(
+    torch.nn.functional.max_unpool2d,
+    indices=flat.permute(0, 3, 1, 2),
+    kernel_size=2,
+  )
+  return operator, (_image(tensor, x),)
+
+
+if __name__ == "__main__":
+  main()
