@@ -233,6 +233,11 @@ def _prepare(
     ],
     "files": dict(sorted(files.items())),
   }
+  # Of what is predicted anew, an earlier call's uncertainty is no longer true.
+  largest = record.pop("largest_uncertainty", {})
+  predicted = {kinds[""].name for kinds in plan.values()}
+  if kept := {k: v for k, v in largest.items() if k not in predicted}:
+    record["largest_uncertainty"] = kept
   _save(folder, record, {target.parent for target in targets})
   return record
 

@@ -120,6 +120,25 @@ def test_samples_write_where_they_disagree(tmp_path):
     np.testing.assert_allclose(saved["probabilities"][0], 0.5, rtol=1e-3)
 
 
+def test_what_is_predicted_anew_without_samples_has_no_uncertainty(tmp_path):
+  def net(image, key):
+    sign = next(signs)
+    return sign * network(image)
+
+  signs = iter([1, -1] * 2)
+  paths = [save(tmp_path / "x.png"), save(tmp_path / "y.png")]
+  run(paths, tmp_path / "out", net, samples=2)
+  record = tmp_path / "out" / "predictions.json"
+  largest = json.loads(record.read_text())["largest_uncertainty"]
+  assert sorted(largest) == ["x.png", "y.png"]
+  run(paths[:1], tmp_path / "out")
+  found = json.loads(record.read_text())
+  assert found["largest_uncertainty"] == {"y.png": largest["y.png"]}
+  assert sorted(found["files"]) == ["x.png", "y.png"]
+  run(paths[1:], tmp_path / "out")
+  assert "largest_uncertainty" not in json.loads(record.read_text())
+
+
 def test_samples_of_a_network_without_dropout_are_refused(tmp_path):
   with pytest.raises(errors.InputError, match="evaluation.samples.*dropout"):
     run(
