@@ -64,6 +64,27 @@ def peak_memory(compiled: jax.stages.Compiled) -> int:
   return memory.temp_size_in_bytes + memory.output_size_in_bytes
 
 
+def random_variables(shapes: Any, seed: int = 0) -> Any:
+  """Returns variables of a network; nothing is compiled to draw them.
+
+  Args:
+    shapes: of the variables, as `jax.eval_shape(model.init, ...)` tells them.
+    seed: of the numbers.
+  """
+  generator = np.random.default_rng(seed)
+
+  def draw(path, leaf):
+    size, name = leaf.shape, str(path[-1].key)
+    if name in ("scale", "var", "seen"):
+      values = generator.uniform(0.5, 1.5, size)
+    else:
+      fan_in = np.prod(size[:-1]) if len(size) > 2 else 50  # not of kernels
+      values = generator.standard_normal(size, np.float32) * (2 / fan_in) ** 0.5
+    return jnp.asarray(values, leaf.dtype)
+
+  return jax.tree_util.tree_map_with_path(draw, shapes)
+
+
 def copy_bandwidth(megabytes: int = 256) -> float:
   """Returns bytes a second, read and written, of a large copy."""
   x = jnp.ones((megabytes * 2**18,), jnp.float32)
