@@ -129,10 +129,32 @@ class Results:
     record: what it holds: the environment, and a list of "rows".
   """
 
-  def __init__(self, name: str, **more: Any):
-    """Begins {name}_{platform}.json; `more` is written beside the rows."""
+  def __init__(
+    self,
+    name: str,
+    *,
+    keep: Callable[[dict[str, Any]], bool] = lambda row: False,
+    **more: Any,
+  ):
+    """Begins {name}_{platform}.json; `more` is written beside the rows.
+
+    Args:
+      name: of the script.
+      keep: which rows stay of a file that is there, if it is of the same device
+        and versions; its commands are told, too.
+      **more: what is written beside the rows.
+    """
     self.record = {**environment(), **more, "rows": []}
     self.path = RESULTS / f"{name}_{self.record['platform']}.json"
+    if not self.path.exists():
+      return
+    earlier = json.loads(self.path.read_text())
+    rows = [row for row in earlier["rows"] if keep(row)]
+    same = all(earlier[k] == self.record[k] for k in ("device", "versions"))
+    if rows and same:
+      self.record["rows"] = rows
+      commands = [*earlier["command"].split("; "), self.record["command"]]
+      self.record["command"] = "; ".join(dict.fromkeys(commands))
 
   def add(self, row: dict[str, Any]) -> None:
     """Adds a row and writes the file."""

@@ -12,7 +12,7 @@ with cuDNN's benchmark. Both are run by turns in one process, a process for each
 network; compilation is not in the times, but told apart.
 
 The rows are saved as they come: benchmarks/results/models_{cpu,gpu}.json, or
-models_all_… (`--all`) and models_only_… (`--only`).
+models_all_… for `--all`. With `--only`, rows of the other networks stay.
 """
 
 import argparse
@@ -62,6 +62,12 @@ SMALL = {
 SMALL_OTHERS = ((128, 128), 2)
 PAPER_BATCH = 8
 
+# Images a second that others have published, at the paper's size.
+PUBLISHED = {
+  ("unet", "train"): (141, "NVIDIA: A100, AMP, batch 8"),
+  ("unet", "inference"): (463, "NVIDIA: A100, FP16, batch 16"),
+}
+
 LEARNING_RATE, MOMENTUM, WEIGHT_DECAY = 1e-5, 0.9, 1e-4
 IGNORED = 0.05  # share of the pixels
 
@@ -74,14 +80,14 @@ def main() -> None:
       print("ROW", json.dumps(row), flush=True)
     return
   began = time.perf_counter()
-  suffix = "_only" * bool(arguments.only) + "_all" * arguments.all
+  names = arguments.only or (models.list_models() if arguments.all else RACED)
   results = measure.Results(
-    f"models{suffix}",
+    "models_all" if arguments.all else "models",
+    keep=lambda row: arguments.only and row["network"] not in names,
     matrix_rate=measure.matrix_rate(arguments.precision),
     precision=arguments.precision,
     load_before=os.getloadavg()[0],
   )
-  names = arguments.only or (models.list_models() if arguments.all else RACED)
   for name in names:
     if time.perf_counter() - began > 60 * arguments.minutes:
       print(f"{name}: not begun, {arguments.minutes:g} minutes are over")
@@ -346,13 +352,14 @@ class Torch:
       self.function, self.compiles = eager, False
       self.result = self.run(1)
     self.first_seconds = time.perf_counter() - start
+    self.result = self.result.cpu().numpy()
 
   def run(self, times: int) -> Any:
     """Calls so often, and waits."""
     result = _run(self.call, times)
     if self.device == "cuda":
       self.torch.cuda.synchronize()
-    return result.cpu().numpy()
+    return result
 
   def peak(self) -> int | None:
     """Returns the most bytes that were allocated since `prepare`, on a GPU."""
@@ -411,6 +418,9 @@ def _row(
   peak = (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
   if peak:
     row["peak_mb"] = peak / 2**20
+  if case.size == models.MODELS[case.name].size:
+    keys = ("published_images_per_second", "published_source")
+    row |= zip(keys, PUBLISHED.get((case.name, way), ()))
   if way == "train":
     row["loss"] = float(ours.result[1]["loss"])
   if rival is None:
