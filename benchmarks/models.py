@@ -165,7 +165,7 @@ def rows(name: str, arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
       times["torch"] = functools.partial(rival.run, case.calls)
     times["ours"] = functools.partial(_run, ours.call, case.calls)
     times = measure.interleaved(
-      times, rounds=arguments.rounds, budget=15 if way == "train" else 6
+      times, rounds=arguments.rounds, budget=12 if way == "train" else 4
     )
     yield _row(case, way, ours, rival, times)
 
