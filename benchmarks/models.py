@@ -175,6 +175,7 @@ class Case:
 
   Attributes:
     name: of the network.
+    create: options -> our network.
     model: ours.
     variables: random; the train step takes them away.
     batch: "image" and "label", NumPy.
@@ -192,9 +193,13 @@ class Case:
     self.precision = arguments.precision
     self.classes = 2 if "unet" in name else 12 if "segnet" in name else 21
     self.calls = 1 if jax.default_backend() == "cpu" else 10
-    self.model = models.create_model(
-      name, num_classes=self.classes, dtype=arguments.precision
+    self.create = functools.partial(
+      models.create_model,
+      name,
+      num_classes=self.classes,
+      dtype=arguments.precision,
     )
+    self.model = self.create()
     shape = (images, *self.size, self.model.in_channels)
     struct = jax.ShapeDtypeStruct(shape, jnp.float32)
     shapes = jax.eval_shape(self.model.init, jax.random.key(0), struct)
@@ -258,12 +263,11 @@ def _folded(case: Case) -> Ours | None:
 
   if "batch_stats" not in case.variables:
     return None
-  model = case.model.clone(norm="folded")
-  variables = folding.fold_batch_norm(case.variables)
   image = jnp.asarray(case.batch["image"])
-  return Ours(
-    functools.partial(_predict, model), variables, image, carried=False
-  )
+  variables = folding.fold_batch_norm(case.model, case.variables, image)
+  model = case.create(norm="folded")
+  predict = functools.partial(_predict, model)
+  return Ours(predict, variables, image, carried=False)
 
 
 def _train(case: Case) -> Ours:
