@@ -64,6 +64,27 @@ def peak_memory(compiled: jax.stages.Compiled) -> int:
   return memory.temp_size_in_bytes + memory.output_size_in_bytes
 
 
+def random_variables(shapes: Any, seed: int = 0) -> Any:
+  """Returns variables of a network; nothing is compiled to draw them.
+
+  Args:
+    shapes: of the variables, as `jax.eval_shape(model.init, ...)` tells them.
+    seed: of the numbers.
+  """
+  generator = np.random.default_rng(seed)
+
+  def draw(path, leaf):
+    size, name = leaf.shape, str(path[-1].key)
+    if name in ("scale", "var", "seen"):
+      values = generator.uniform(0.5, 1.5, size)
+    else:
+      fan_in = np.prod(size[:-1]) if len(size) > 2 else 50  # not of kernels
+      values = generator.standard_normal(size, np.float32) * (2 / fan_in) ** 0.5
+    return jnp.asarray(values, leaf.dtype)
+
+  return jax.tree_util.tree_map_with_path(draw, shapes)
+
+
 def copy_bandwidth(megabytes: int = 256) -> float:
   """Returns bytes a second, read and written, of a large copy."""
   x = jnp.ones((megabytes * 2**18,), jnp.float32)
@@ -108,10 +129,32 @@ class Results:
     record: what it holds: the environment, and a list of "rows".
   """
 
-  def __init__(self, name: str, **more: Any):
-    """Begins {name}_{platform}.json; `more` is written beside the rows."""
+  def __init__(
+    self,
+    name: str,
+    *,
+    keep: Callable[[dict[str, Any]], bool] = lambda row: False,
+    **more: Any,
+  ):
+    """Begins {name}_{platform}.json; `more` is written beside the rows.
+
+    Args:
+      name: of the script.
+      keep: which rows stay of a file that is there, if it is of the same device
+        and versions; its commands are told, too.
+      **more: what is written beside the rows.
+    """
     self.record = {**environment(), **more, "rows": []}
     self.path = RESULTS / f"{name}_{self.record['platform']}.json"
+    if not self.path.exists():
+      return
+    earlier = json.loads(self.path.read_text())
+    rows = [row for row in earlier["rows"] if keep(row)]
+    same = all(earlier[k] == self.record[k] for k in ("device", "versions"))
+    if rows and same:
+      self.record["rows"] = rows
+      commands = [*earlier["command"].split("; "), self.record["command"]]
+      self.record["command"] = "; ".join(dict.fromkeys(commands))
 
   def add(self, row: dict[str, Any]) -> None:
     """Adds a row and writes the file."""

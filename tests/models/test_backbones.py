@@ -119,6 +119,20 @@ def test_another_output_stride_is_refused(build):
     jax.eval_shape(build(output_stride=4).init, jax.random.key(0), image)
 
 
+def test_valid_alexnet_sees_a_crop_of_its_field_as_in_the_whole():
+  # 195 pixels are what a cell of pool5 sees.
+  model = alexnet.AlexNet(widths=(2, 4, 4, 4, 2), padding=0)
+  image = np.random.default_rng(0).normal(size=(1, 259, 227, 3)).astype("f4")
+  whole, variables = model.init_with_output(jax.random.key(0), image)
+  crop = model.apply(variables, image[:, 64:, 32:])
+  assert whole["stage5"].shape == (1, 3, 2, 2)
+  assert crop["stage5"].shape == (1, 1, 1, 2)
+  assert np.abs(crop["stage5"]).max() > 1e-3
+  np.testing.assert_allclose(
+    crop["stage5"], whole["stage5"][:, 2:, 1:], atol=1e-5
+  )
+
+
 def test_alexnet_without_padding_has_a_grid_of_10_by_10():
   """Of 500x500 pixels, where its 227x227 have one (CVPR, section 4.1)."""
   for side, cells in ((500, 10), (227, 1)):

@@ -44,6 +44,8 @@ class AlexNet(nn.Module):
     groups: of conv2, conv4 and conv5.
     lrn: whether pool1 and pool2 are normalised.
     first_padding: zeros around the image; FCN has 100.
+    padding: zeros around the maps at all other convolutions: None keeps their
+      size, 0 makes them valid.
     rounding: how pooling rounds sizes, "ceil" as Caffe or "floor".
     bn_momentum: not used.
     dtype: compute dtype.
@@ -54,6 +56,7 @@ class AlexNet(nn.Module):
   groups: int = 2
   lrn: bool = True
   first_padding: int = 0
+  padding: int | None = None
   rounding: str = "ceil"
   bn_momentum: float = 0.9
   dtype: str = "float32"
@@ -67,10 +70,10 @@ class AlexNet(nn.Module):
     # kernel, stride, padding, groups, whether a pool follows
     rows = (
       (11, 4, self.first_padding, 1, True),
-      (5, 1, None, self.groups, True),
-      (3, 1, None, 1, False),
-      (3, 1, None, self.groups, False),
-      (3, 1, None, self.groups, True),
+      (5, 1, self.padding, self.groups, True),
+      (3, 1, self.padding, 1, False),
+      (3, 1, self.padding, self.groups, False),
+      (3, 1, self.padding, self.groups, True),
     )
     features, x = {}, jnp.asarray(image, self.dtype)
     reached, rate = 4, 1

@@ -1,0 +1,239 @@
+"""Writes docs/performance.md from the files of benchmarks/results/.
+
+  python benchmarks/performance.py
+
+Nothing is measured, and nothing is written that no file holds.
+"""
+
+from collections.abc import Iterable
+import json
+import math
+import pathlib
+from typing import Any, NamedTuple
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+PAGE = ROOT / "docs" / "performance.md"
+
+PLATFORMS = {"cpu": "CPU", "gpu": "GPU"}
+
+
+class Section(NamedTuple):
+  """What is said of one script's results.
+
+  Attributes:
+    title: of the section.
+    text: what its tables show.
+    columns: (heading, key of a row), in order; columns that no row fills are
+      left out. Empty: all plain values of the rows.
+    mean: (key, keys): the geometric mean of what, for each value of which.
+  """
+
+  title: str
+  text: str
+  columns: tuple[tuple[str, str], ...] = ()
+  mean: tuple[str, str] | None = None
+
+
+_NETWORKS = (
+  ("network", "network"),
+  ("", "way"),
+  ("image", "size"),
+  ("batch", "batch"),
+  ("ms", "ms"),
+  ("images/s", "images_per_second"),
+  ("torch, ms", "torch_ms"),
+  ("torch, images/s", "torch_images_per_second"),
+  ("ours / torch", "ratio"),
+  ("of the matrix rate", "rate_share"),
+  ("program, MB", "program_mb"),
+  ("peak, MB", "peak_mb"),
+  ("torch peak, MB", "torch_peak_mb"),
+  ("first step, s", "first_step_seconds"),
+  ("torch first step, s", "torch_first_step_seconds"),
+  ("torch", "torch"),
+  ("published, images/s", "published_images_per_second"),
+  ("published by", "published_source"),
+  ("", "failed"),
+)
+
+SECTIONS = {
+  "models": Section(
+    "Networks against PyTorch",
+    "Train step and inference of the same network in the same run: more than "
+    "one in the column “ours / torch” means that we are faster. The share is "
+    "that of the measured rate of a large matrix product.",
+    _NETWORKS,
+    mean=("ratio", "way"),
+  ),
+  "models_all": Section(
+    "Every network", "Train step and inference, ours alone.", _NETWORKS
+  ),
+  "ops": Section(
+    "Operators",
+    "Forward, and forward and backward, of each implementation. The ratios are "
+    "how many times faster it is than “plain”.",
+    (
+      ("operator", "op"),
+      ("case", "case"),
+      ("implementation", "implementation"),
+      ("forward, ms", "forward_ms"),
+      ("both, ms", "both_ms"),
+      ("peak, MB", "peak_mb"),
+      ("of the bandwidth", "bandwidth_share"),
+      ("of the matrix rate", "rate_share"),
+      ("forward, times", "ratio_forward"),
+      ("both, times", "ratio_both"),
+    ),
+  ),
+  "patches": Section(
+    "Dense prediction against patch by patch",
+    "A grid of scores from one image, and from a crop for each score (Long, "
+    "Shelhamer and Darrell 2015, section 3.1). The difference is that of the "
+    "scores; where there is none, the crops are the paper's, and give others.",
+    (
+      ("network", "case"),
+      ("image", "image"),
+      ("crop", "patch"),
+      ("grid", "grid"),
+      ("crops measured", "measured_patches"),
+      ("crops a batch", "batch"),
+      ("dense, ms", "dense_ms"),
+      ("by patches, ms", "patches_ms"),
+      ("times faster", "ratio"),
+      ("the paper's", "published_ratio"),
+      ("difference", "difference"),
+    ),
+  ),
+  "startup": Section(
+    "Start",
+    "Medians of fresh processes.",
+    (("", "what"), ("seconds", "seconds"), ("times sooner", "ratio")),
+  ),
+  "pipeline": Section("Data", "What the data paths deliver."),
+}
+
+
+def main() -> None:
+  """Writes the page."""
+  PAGE.write_text(page())
+  print(PAGE)
+
+
+def page(results: pathlib.Path = RESULTS) -> str:
+  """Returns the page that belongs to a folder of results."""
+  lines = [
+    "# Performance",
+    "",
+    "Written by `python benchmarks/performance.py` from",
+    "`benchmarks/results/*_{cpu,gpu}.json`. Times are medians of interleaved",
+    "runs: each round has one of each, so that only what is in the same table",
+    "should be compared.",
+  ]
+  if not any((results / f"{name}_gpu.json").exists() for name in SECTIONS):
+    lines += ["", "GPU rows are open: no result has been recorded yet."]
+  for name, section in SECTIONS.items():
+    files = [(kind, results / f"{name}_{kind}.json") for kind in PLATFORMS]
+    files = [(kind, path) for kind, path in files if path.exists()]
+    if not files and name == "models_all":
+      continue
+    lines += ["", f"## {section.title}", ""]
+    if not files:
+      lines += [f"No result of `benchmarks/{name}.py` has been recorded yet."]
+      continue
+    lines += [section.text]
+    for kind, path in files:
+      record = json.loads(path.read_text())
+      lines += ["", f"### {section.title}: {PLATFORMS[kind]}", ""]
+      lines += [*_origin(record), "", *_table(section, record.get("rows", []))]
+      lines += _means(section, record.get("rows", []))
+  return "\n".join(lines) + "\n"
+
+
+def _origin(record: dict[str, Any]) -> list[str]:
+  """Returns device, versions, date, command and ceilings as a list."""
+  versions = record.get("versions", {})
+  found = [
+    ("Device", record.get("device")),
+    ("Versions", ", ".join(f"{k} {v}" for k, v in versions.items())),
+    ("Date", record.get("date")),
+    ("Command", f"`{record['command']}`" if "command" in record else None),
+    ("Precision", record.get("precision")),
+  ]
+  for word, key in (
+    ("Matrix rate", "matrix_rate"),
+    ("Copy bandwidth", "copy_bandwidth"),
+  ):
+    if key in record:
+      unit = "FLOP/s" if key == "matrix_rate" else "B/s"
+      found.append((word, f"{_text(key, record[key] / 1e9)} G{unit}"))
+  return [f"* {word}: {value}" for word, value in found if value]
+
+
+def _table(section: Section, rows: list[dict[str, Any]]) -> list[str]:
+  columns = section.columns or _columns(rows)
+  columns = [
+    (head, key)
+    for head, key in columns
+    if any(row.get(key) is not None for row in rows)
+  ]
+  if not columns:
+    return ["No rows."]
+  lines = [_line(head for head, _ in columns), "|---" * len(columns) + "|"]
+  for row in rows:
+    lines.append(_line(_text(key, row.get(key)) for _, key in columns))
+  return lines
+
+
+def _columns(rows: list[dict[str, Any]]) -> list[tuple[str, str]]:
+  """Returns what the rows hold besides lists and objects, in their order."""
+  keys = {
+    key: None
+    for row in rows
+    for key, value in row.items()
+    if not isinstance(value, list | dict)
+  }
+  return [(key.replace("_", " "), key) for key in keys]
+
+
+def _means(section: Section, rows: list[dict[str, Any]]) -> list[str]:
+  if section.mean is None:
+    return []
+  key, kind = section.mean
+  values: dict[str, list[float]] = {}
+  for row in rows:
+    if row.get(key):
+      values.setdefault(row.get(kind, ""), []).append(row[key])
+  words = [
+    f"{name} {math.exp(sum(map(math.log, found)) / len(found)):.2f}"
+    for name, found in values.items()
+  ]
+  return ["", f"Geometric means: {', '.join(words)}."] if words else []
+
+
+def _line(cells: Iterable[str]) -> str:
+  return "| " + " | ".join(cells) + " |"
+
+
+def _text(key: str, value: Any) -> str:
+  """Returns a value as a cell has it."""
+  if value is None:
+    return ""
+  if isinstance(value, list):
+    return "×".join(map(str, value))
+  if not isinstance(value, float):
+    return str(value).replace("|", "\\|")
+  if not math.isfinite(value):
+    return str(value)
+  if key.endswith("_share"):
+    return f"{value:.0%}"
+  if "ratio" in key:
+    return f"{value:.2f}"
+  if key == "difference":
+    return f"{value:.0e}"
+  digits = max(0, 2 - math.floor(math.log10(abs(value)))) if value else 0
+  return f"{value:.{digits}f}"
+
+
+if __name__ == "__main__":
+  main()

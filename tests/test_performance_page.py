@@ -1,0 +1,82 @@
+"""docs/performance.md is what its script writes, and holds what files hold."""
+
+import importlib.util
+import json
+import pathlib
+
+import pytest
+
+_ROOT = pathlib.Path(__file__).parents[1]
+
+
+@pytest.fixture
+def performance():
+  path = _ROOT / "benchmarks" / "performance.py"
+  spec = importlib.util.spec_from_file_location("performance", path)
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  return module
+
+
+def test_the_page_is_what_the_script_writes(performance):
+  page = (_ROOT / "docs" / "performance.md").read_text()
+  assert page == performance.page(), "run python benchmarks/performance.py"
+
+
+def test_gpu_rows_are_open_until_there_are_some(performance, tmp_path):
+  sentence = "GPU rows are open: no result has been recorded yet."
+  assert sentence in performance.page(tmp_path)
+  (tmp_path / "ops_cpu.json").write_text(json.dumps({"rows": []}))
+  assert sentence in performance.page(tmp_path)
+  (tmp_path / "ops_gpu.json").write_text(json.dumps({"rows": []}))
+  assert sentence not in performance.page(tmp_path)
+
+
+def test_rows_may_lack_what_others_have(performance, tmp_path):
+  plain = {"op": "unpool", "case": "2x2", "implementation": "plain"}
+  rows = [
+    plain | {"forward_ms": 1.2345, "both_ms": 250.0},
+    {"op": "unpool", "implementation": "ours", "ratio_both": 12.345,
+     "bandwidth_share": 0.456, "peak_mb": None},
+  ]  # fmt: skip
+  record = {
+    "device": "a device",
+    "versions": {"jax": "9.9"},
+    "date": "2001-02-03",
+    "command": "python benchmarks/ops.py",
+    "rows": rows,
+  }
+  (tmp_path / "ops_cpu.json").write_text(json.dumps(record))
+  page = performance.page(tmp_path)
+  for line in (
+    "* Device: a device",
+    "* Versions: jax 9.9",
+    "* Date: 2001-02-03",
+    "* Command: `python benchmarks/ops.py`",
+    "| operator | case | implementation | forward, ms | both, ms "
+    "| of the bandwidth | both, times |",
+    "| unpool | 2x2 | plain | 1.23 | 250 |  |  |",
+    "| unpool |  | ours |  |  | 46% | 12.35 |",
+  ):
+    assert line in page.splitlines()
+
+
+def test_means_are_geometric_and_failures_are_told(performance, tmp_path):
+  rows = [
+    {"network": "a", "way": "train", "size": [8, 9], "ratio": 0.5},
+    {"network": "b", "way": "train", "size": [8, 9], "ratio": 8.0},
+    {"network": "c", "failed": "exit code 1"},
+  ]
+  (tmp_path / "models_cpu.json").write_text(json.dumps({"rows": rows}))
+  page = performance.page(tmp_path)
+  assert "Geometric means: train 2.00." in page
+  assert "| a | train | 8×9 | 0.50 |  |" in page.splitlines()
+  assert "| c |  |  |  | exit code 1 |" in page.splitlines()
+
+
+def test_rows_of_any_form_become_a_table(performance, tmp_path):
+  rows = [{"path": "resident", "images_per_second": 1234.5, "more": [1]}]
+  (tmp_path / "pipeline_cpu.json").write_text(json.dumps({"rows": rows}))
+  lines = performance.page(tmp_path).splitlines()
+  assert "| path | images per second |" in lines
+  assert "| resident | 1234 |" in lines
