@@ -212,7 +212,7 @@ def resized(
   if view.fixed and _known(size) and view.size == size:
     return view
   largest = np.array([size]) if largest is None else largest
-  scales = [_float(old) / _float(new) for old, new in zip(view.size, size)]
+  scales = [_ratio(old, new) for old, new in zip(view.size, size)]
   view = computed(view)
 
   def place(index, axis):
@@ -382,6 +382,16 @@ def _filled(maps: Maps, inside: Bool[Array, "..."], fill: PerChannel) -> Maps:
     )
     for key, values in maps.items()
   }
+
+
+def _ratio(old: Side, new: Side) -> Float[Array, ""]:
+  """Returns old / new, rounded once.
+
+  Which pixel is the nearest hangs on it. By a divisor that it knows, XLA does
+  not divide: it multiplies by its reciprocal, and so rounds twice. Here it does
+  not know that no length is 0.
+  """
+  return _float(old) / jnp.where(jnp.asarray(old) > 0, _float(new), 1.0)
 
 
 def _known(size: Size) -> bool:
