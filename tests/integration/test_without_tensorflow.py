@@ -63,17 +63,18 @@ print("fine")
 """
 
 RUNS = """
-import json, pathlib
+import json, os, pathlib, signal
 import jax
 import numpy as np
 from fcnjax import checkpoints
 from fcnjax.cli import main
+from fcnjax.training import loop
 
 def train(name, steps, *more):
   return main.main([
     "train", "--config=configs/unet.py", f"--workdir={name}",
-    f"--config.steps={steps}", "--config.optimizer.schedule=constant",
-    "--config.eval_every=2", "--config.checkpoint_every=2",
+    f"--config.steps={steps}",
+    "--config.eval_every=100", "--config.checkpoint_every=100",
     "--config.log_every=1", "--config.evaluation.overlays=1",
     "--config.model.options.width=2", "--config.model.options.depth=2",
     "--config.statistics_batches=2",
@@ -104,7 +105,18 @@ assert not pathlib.Path(root, "off").exists()
 assert train(root + "/whole", 4) == 0
 config = json.loads(pathlib.Path(root, "whole", "config.json").read_text())
 assert config["resolved"]["batches"] == "resident"
-assert train(root + "/parts", 2) == 0
+
+# Another is ended in its second step, saves, and goes on.
+to_devices, seen = loop.sharding.to_devices, []
+def ending(batch, mesh):
+  seen.append(1)
+  if len(seen) == 2:
+    os.kill(os.getpid(), signal.SIGTERM)
+  return to_devices(batch, mesh)
+loop.sharding.to_devices = ending
+assert train(root + "/parts", 4) == 1
+assert sorted(losses(root + "/parts")) == [1, 2]
+loop.sharding.to_devices = to_devices
 assert train(root + "/parts", 4) == 0
 assert losses(root + "/parts") == losses(root + "/whole")
 ours, theirs = (
