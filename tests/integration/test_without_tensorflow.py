@@ -5,6 +5,8 @@ import pathlib
 import subprocess
 import sys
 
+import pytest
+
 MISSING = """
 import sys
 
@@ -148,6 +150,7 @@ def test_everything_but_the_pipeline_runs():
   _run({"tensorflow", "torch", "matplotlib"}, LIBRARY)
 
 
+@pytest.mark.slow
 def test_a_run_trains_and_resumes_bit_for_bit(tmp_path):
   """By the commands, from the training set in memory."""
   result = _run({"tensorflow", "torch"}, RUNS, str(tmp_path))
