@@ -90,6 +90,12 @@ def get_config() -> ml_collections.ConfigDict:
         # labels of the training batches are cut by as much.
         "label_margin": 0,
         "workers": 2,  # threads that decode
+        # Whether the training set is held on the device, and its batches are
+        # made there: "on"; "off" = tf.data makes them; "auto" = on accelerators
+        # if it takes at most so many gigabytes (1e9 bytes) and the transforms
+        # end in one size, and wherever TensorFlow is missing.
+        "resident": "auto",
+        "resident_gigabytes": 4.0,
         "obtain": "",  # said where the data are missing
         # The rest is for "folder".
         "images": "",

@@ -13,8 +13,14 @@ import ml_collections
 import numpy as np
 
 from fcnjax import checkpoints, errors
-from fcnjax.cli import build, evaluate as evaluate_command, open_data, workdir
-from fcnjax.data import checks, examples, pipeline
+from fcnjax.cli import (
+  batches as batches_lib,
+  build,
+  evaluate as evaluate_command,
+  open_data,
+  workdir,
+)
+from fcnjax.data import checks, examples
 from fcnjax.metrics import confusion
 from fcnjax.report import overlays
 from fcnjax.training import (
@@ -70,7 +76,7 @@ def _run(
   test = open_data.source(config, "test") if config.data.test_split else None
   classes = train.classes
   class_weights = open_data.class_weights(config, train)
-  pipeline.operations(config.data.transforms, config.data.mean)
+  batches_lib.check(config)
   print(train.table.describe())
   for name, source in (("train", train), ("val", val), ("test", test)):
     if source is not None:
@@ -155,21 +161,14 @@ def _run(
 
   # 4. The batches from there on.
   train = open_data.with_pixel_weights(config, train, path / "cache")
-  training_batches = functools.partial(
-    pipeline.training_batches,
-    train,
-    batch_size=config.batch_size,
-    seed=config.seed,
-    transforms=config.data.transforms,
-    mean=config.data.mean,
-    std=config.data.std,
-    process_index=jax.process_index(),
-    process_count=jax.process_count(),
-    workers=config.data.workers,
-    label_margin=config.data.label_margin,
-  )
+  begun = record["resolved"]["batches"]
+  makers = batches_lib.path(config, train, begun)
+  record["resolved"]["batches"] = makers
+  if begun not in (None, makers):
+    changes.append(f"random numbers changed: batches by {makers}, not {begun}")
+  training_batches = batches_lib.create(config, train, mesh, path=makers)
   batches = resources.enter_context(
-    contextlib.closing(training_batches(start_step=first))
+    contextlib.closing(training_batches.start(first))
   )
 
   # 5. Functions of the state: a step, an evaluation, a checkpoint.
@@ -228,7 +227,7 @@ def _run(
 
   def with_statistics(state: states.TrainState) -> states.TrainState:
     """Averages batch norm's statistics, of the parameters to be evaluated."""
-    with contextlib.closing(training_batches(start_step=0)) as first_epoch:
+    with contextlib.closing(training_batches.start(0)) as first_epoch:
       stats = statistics.batch_norm_statistics(
         recording.apply,
         state.variables(averaged=True),
@@ -265,9 +264,7 @@ def _run(
     progress=progress,
     evaluate=evaluate,
     save=save,
-    names=lambda t: pipeline.batch_names(
-      train, step=t, batch_size=config.batch_size, seed=config.seed
-    ),
+    names=training_batches.names,
     prepare=with_statistics if config.statistics_batches else None,
   )
   saved.wait()

@@ -31,7 +31,8 @@ def check(
 
   Returns:
     What `write` needs, and lines to print: the words that changed since the
-    run in the folder was last started.
+    run in the folder was last started. Its "resolved" "batches" is the path of
+    that run's batches, None in a new folder.
 
   Raises:
     InputError: if the folder cannot be written, is another run's, or holds
@@ -43,6 +44,7 @@ def check(
     "classes": list(classes),
     "colors": [list(color) for color in colors],
     "version": _version.__version__,
+    "batches": None,  # Not yet known; see batches.py.
   }
   if not (path / "config.json").is_file():
     ours = ("cache", "checkpoints")  # of a start that came to nothing
@@ -61,6 +63,8 @@ def check(
       f"--workdir: {path} holds a run of another network ({_describe(old)}, "
       f"here {_describe(new)}); give another --workdir."
     )
+  # A run older than the word had no other.
+  new["resolved"]["batches"] = old["resolved"].get("batches", "tf.data")
   return new, _changes(old, new)
 
 

@@ -1,13 +1,14 @@
 """Examples in order, decoded ahead by threads; without TensorFlow."""
 
 import collections
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent import futures
+from typing import Any
 
 from jaxtyping import Float, UInt8
 import numpy as np
 
-from fcnjax import typing
+from fcnjax import errors, typing
 
 
 def evaluation_examples(
@@ -71,3 +72,51 @@ def normalise(
   """Returns (image - mean) / std in float32; all in units of [0, 255]."""
   centred = image.astype(np.float32) - np.asarray(mean, np.float32)
   return centred / np.asarray(std, np.float32)
+
+
+def training_maps(
+  source: Any, index: int, first: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+  """Returns the maps of an example, of the same kind as the first one's.
+
+  Args:
+    source: see `sources`.
+    index: of the example.
+    first: what this returns of example 0; empty for that one itself.
+
+  Returns:
+    "image" [h, w, c] in [0, 255], uint8 or else float32; "label" uint8 [h, w];
+    and, if the source has them, "weight" float32 and "second_label" uint8.
+
+  Raises:
+    InputError: if sizes, channels or kinds of maps do not agree.
+  """
+  example = source[index]
+  image = np.asarray(example["image"])
+  arrays = {
+    "image": image if image.dtype == np.uint8 else image.astype(np.float32),
+    "label": np.asarray(example["label"], np.uint8),
+  }
+  for key, dtype in (("weight", np.float32), ("second_label", np.uint8)):
+    if key in example:
+      arrays[key] = np.asarray(example[key], dtype)
+  size, channels = arrays["image"].shape[:2], arrays["image"].shape[2]
+  if any(array.shape[:2] != size for array in arrays.values()):
+    sizes = ", ".join(
+      f"{key} {array.shape[0]}x{array.shape[1]}"
+      for key, array in arrays.items()
+    )
+    raise errors.InputError(
+      f"{source.names[index]}: {sizes} pixels; for training they must be equal."
+    )
+  if first and first["image"].shape[2] != channels:
+    raise errors.InputError(
+      f"{source.names[index]} has {channels} channel(s), "
+      f"{source.names[0]} has {first['image'].shape[2]}; set data.channels."
+    )
+  if first and first.keys() != arrays.keys():
+    raise errors.InputError(
+      f"{source.names[index]} has {', '.join(arrays)}, {source.names[0]} has "
+      f"{', '.join(first)}; all examples must have the same."
+    )
+  return arrays

@@ -9,18 +9,18 @@ batch make the same stream as one.
 """
 
 from collections.abc import Iterator, Sequence
-import difflib
-import inspect
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from fcnjax import errors, typing
-from fcnjax.data import geometry, transforms as transforms_lib
-
-# (name in transforms.TRANSFORMS, its parameters), in order of application.
-Transforms = Sequence[Sequence[Any]]
+from fcnjax.data import (
+  examples,
+  geometry,
+  recipes,
+  transforms as transforms_lib,
+)
 
 
 def training_batches(
@@ -29,7 +29,7 @@ def training_batches(
   batch_size: int,
   seed: int,
   start_step: int = 0,
-  transforms: Transforms = (),
+  transforms: recipes.Transforms = (),
   mean: geometry.PerChannel = 0.0,
   std: geometry.PerChannel = 1.0,
   process_index: int = 0,
@@ -84,9 +84,9 @@ def training_batches(
     )
   first = _arrays(source, 0, {})
   channels = first["image"].shape[-1]
-  _check_length("mean", mean, channels)
-  _check_length("std", std, channels)
-  chosen = operations(transforms, mean)
+  recipes.check_length("mean", mean, channels)
+  recipes.check_length("std", std, channels)
+  chosen = recipes.operations(transforms, transforms_lib.TRANSFORMS, mean)
   failures: dict[int, Exception] = {}
 
   def read(index, position):
@@ -137,8 +137,11 @@ def batch_names(
   source: Any, step: int, batch_size: int, seed: int
 ) -> list[str]:
   """Returns the names of the examples of one (global) batch, in its order."""
+  count = len(source)
   return [
-    _name(source, _shuffled_index(tf.constant(p, tf.int64), seed, len(source)))
+    str(
+      source.names[int(_shuffled_index(tf.constant(p, tf.int64), seed, count))]
+    )
     for p in range(step * batch_size, (step + 1) * batch_size)
   ]
 
@@ -210,43 +213,12 @@ def _batches(
     yield batch
 
 
-def _name(source: Any, index: Any) -> str:
-  return str(source.names[int(index)])
-
-
 def _arrays(
   source: Any, index: int, first: dict[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
-  """Returns the maps of an example, of the same kind as the first one's."""
-  example = source[index]
-  arrays = {
-    "image": np.asarray(example["image"], np.float32),
-    "label": np.asarray(example["label"], np.uint8),
-  }
-  for key, dtype in (("weight", np.float32), ("second_label", np.uint8)):
-    if key in example:
-      arrays[key] = np.asarray(example[key], dtype)
-  size, channels = arrays["image"].shape[:2], arrays["image"].shape[2]
-  if any(array.shape[:2] != size for array in arrays.values()):
-    sizes = ", ".join(
-      f"{key} {array.shape[0]}x{array.shape[1]}"
-      for key, array in arrays.items()
-    )
-    raise errors.InputError(
-      f"{_name(source, index)}: {sizes} pixels; for training they must be "
-      "equal."
-    )
-  if first and first["image"].shape[2] != channels:
-    raise errors.InputError(
-      f"{_name(source, index)} has {channels} channel(s), "
-      f"{_name(source, 0)} has {first['image'].shape[2]}; set data.channels."
-    )
-  if first and first.keys() != arrays.keys():
-    raise errors.InputError(
-      f"{_name(source, index)} has {', '.join(arrays)}, {_name(source, 0)} has "
-      f"{', '.join(first)}; all examples must have the same."
-    )
-  return arrays
+  """Returns the maps of an example, the image as float32."""
+  maps = examples.training_maps(source, index, first)
+  return maps | {"image": maps["image"].astype(np.float32)}
 
 
 def _normalised(
@@ -266,61 +238,3 @@ def _normalised(
   if "weight" in example:
     normalised["weight"] = example["weight"][inner, inner]
   return normalised
-
-
-def _check_length(name: str, values: Any, channels: int) -> None:
-  if np.size(values) not in (1, channels):
-    raise errors.InputError(
-      f"data.{name} has {np.size(values)} values for images of {channels} "
-      "channel(s); give one, or one a channel."
-    )
-
-
-def operations(
-  transforms: Transforms, mean: geometry.PerChannel
-) -> list[tuple[str, Any, dict[str, Any]]]:
-  """Returns name, function and parameters of what the config's words mean.
-
-  Args:
-    transforms: (name, parameters) in the order of application.
-    mean: what padding is filled with, unless the parameters say otherwise.
-
-  Raises:
-    InputError: on an unknown name or parameter, with the nearest known one.
-  """
-  found = []
-  for name, parameters in transforms:
-    table = transforms_lib.TRANSFORMS
-    if name not in table:
-      raise errors.InputError(
-        f"data.transforms: unknown {name!r}{_nearest(name, table)}"
-      )
-    known = dict(inspect.signature(table[name]).parameters)
-    del known["example"], known["seed"]
-    for key in parameters:
-      if key not in known:
-        raise errors.InputError(
-          f"data.transforms, {name}: no parameter {key!r}{_nearest(key, known)}"
-        )
-    for key, parameter in known.items():
-      if parameter.default is parameter.empty and key not in parameters:
-        raise errors.InputError(f"data.transforms, {name}: {key} is missing.")
-    size = parameters.get("size", (1, 1))
-    pair = isinstance(size, tuple | list) and len(size) == 2
-    if not pair or not all(isinstance(side, int) and side > 0 for side in size):
-      raise errors.InputError(
-        f"data.transforms, {name}: size must be (height, width) in pixels, got "
-        f"{size!r}."
-      )
-    chosen = {"fill": mean} if "fill" in known else {}
-    for key, value in parameters.items():
-      whole = isinstance(known[key].default, float) and isinstance(value, int)
-      chosen[key] = float(value) if whole and key != "fill" else value
-    found.append((name, table[name], chosen))
-  return found
-
-
-def _nearest(word: str, known: Any) -> str:
-  close = difflib.get_close_matches(word, list(known), n=1)
-  hint = f"; did you mean {close[0]!r}?" if close else "."
-  return f"{hint} Known: {', '.join(known)}."

@@ -5,8 +5,6 @@ is copied to every device. Axes are Auto: XLA places the collectives, so batch
 norm is global and the loss is that of the global batch without naming an axis.
 """
 
-from typing import Any
-
 import jax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 import numpy as np
@@ -53,10 +51,17 @@ def by_example(mesh: Mesh) -> NamedSharding:
   return NamedSharding(mesh, PartitionSpec("data"))
 
 
-def to_devices(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, Any]:
-  """Returns the global batch, of which this process holds its own examples."""
+def to_devices(
+  batch: dict[str, np.ndarray | jax.Array], mesh: Mesh
+) -> dict[str, jax.Array]:
+  """Returns the global batch, of which this process holds its own examples.
+
+  JAX's own arrays are taken to be there already.
+  """
   sharding = by_example(mesh)
   return {
-    name: jax.make_array_from_process_local_data(sharding, value)
+    name: value
+    if isinstance(value, jax.Array)
+    else jax.make_array_from_process_local_data(sharding, value)
     for name, value in batch.items()
   }

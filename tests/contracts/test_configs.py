@@ -5,10 +5,11 @@ import re
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from fcnjax.cli import build, config as configs, defaults, open_data
-from fcnjax.data import transforms
+from fcnjax.data import resident, sources, transforms
 from fcnjax.training import state as states, step
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -88,6 +89,20 @@ def test_a_variant_builds_and_steps(argument):
   new, metrics = jax.eval_shape(run, state, batch)
   assert jax.tree.structure(new) == jax.tree.structure(state)
   assert metrics["loss"].shape == ()
+
+
+@pytest.mark.parametrize("argument", VARIANTS, ids=lambda a: a.split("/")[-1])
+def test_a_variant_can_be_augmented_on_the_device(argument):
+  """Of images of one size; what is not cropped may have no other."""
+  data = configs.load(argument).data
+  sizes = [(60, 80), (60, 80)]
+  source = sources.Arrays(
+    [np.zeros((*size, data.channels), np.uint8) for size in sizes],
+    [np.zeros(size, np.uint8) for size in sizes],
+    classes=("a", "b"),
+  )
+  refused = resident.refusal(source, transforms=data.transforms, gigabytes=1.0)
+  assert refused == ""
 
 
 @pytest.mark.parametrize(

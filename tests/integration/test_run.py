@@ -68,6 +68,7 @@ def test_the_workdir_holds_what_is_promised(run):
   config = json.loads((path / "config.json").read_text())
   assert config["model"]["name"] == "unet_same"
   assert len(config["resolved"]["classes"]) == len(scenes.CLASSES)
+  assert config["resolved"]["batches"] == "tf.data"
   assert (path / "report" / "index.html").stat().st_size > 1000
   assert list(path.glob("events.out.tfevents.*"))
   assert list((path / "overlays").glob("*.png"))
