@@ -80,16 +80,37 @@ def resize_bilinear(
   Raises:
     ValueError: if `size` is not positive or the convention is unknown.
   """
-  if convention not in ("half_pixel", "align_corners"):
-    raise ValueError(
-      f'convention must be "half_pixel" or "align_corners", got {convention!r}.'
-    )
+  _check_convention(convention)
   _check_size(size)
   x = jnp.asarray(x)
   y = x.astype(jnp.float32)
   for axis in (1, 2):
     y = _resize_axis(y, axis, size[axis - 1], convention)
   return y.astype(x.dtype)
+
+
+def source_positions(
+  n: int, size: int, convention: Convention = "half_pixel"
+) -> Float[np.ndarray, "{size}"]:
+  """Returns where in `n` pixels each of `size` pixels takes its value.
+
+  Args:
+    n: pixels along one side of the image that is resized.
+    size: pixels along that side of the result.
+    convention: where the pixels are; see the module.
+
+  Returns:
+    float64 positions in [0, n - 1]; a fraction is the share of the next pixel.
+
+  Raises:
+    ValueError: if the convention is unknown.
+  """
+  _check_convention(convention)
+  if convention == "half_pixel":
+    source = (np.arange(size) + 0.5) * n / size - 0.5
+  else:
+    source = np.arange(size) * ((n - 1) / max(size - 1, 1))
+  return np.clip(source, 0, n - 1)
 
 
 def resize_nearest(
@@ -170,11 +191,7 @@ def _resize_axis(x, axis, size, convention):
     return x
   if convention == "half_pixel" and size % n == 0:
     return _upsample_axis(x, axis, size // n)
-  if convention == "half_pixel":
-    source = (np.arange(size) + 0.5) * n / size - 0.5
-  else:
-    source = np.arange(size) * ((n - 1) / max(size - 1, 1))
-  source = np.clip(source, 0, n - 1)
+  source = source_positions(n, size, convention)
   low = np.floor(source)
   above = (source - low).astype(np.float32)[:, None]
   # Built on the device from two vectors: no large constant in the program.
@@ -202,6 +219,13 @@ def _upsample_axis(x, axis, factor):
   y = y.reshape(*x.shape[:axis], (n + 1) * factor, *x.shape[axis + 1 :])
   start = factor - factor // 2
   return lax.slice_in_dim(y, start, start + n * factor, axis=axis)
+
+
+def _check_convention(convention):
+  if convention not in ("half_pixel", "align_corners"):
+    raise ValueError(
+      f'convention must be "half_pixel" or "align_corners", got {convention!r}.'
+    )
 
 
 def _check_size(size):
