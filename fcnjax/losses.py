@@ -5,12 +5,15 @@ alone. Keeping the two apart makes gradient accumulation and uneven ignored
 areas exact: the normaliser is that of the whole global batch.
 """
 
+import functools
+
 import jax
 from jax import Array
 import jax.numpy as jnp
 from jaxtyping import Float, Int
 import numpy as np
 
+from fcnjax.ops import resizing, upsampled
 from fcnjax.typing import IGNORE
 
 # What the summed loss is divided by.
@@ -138,3 +141,93 @@ def total_cross_entropy(
   Ignored pixels add nothing, whatever their logits.
   """
   return (weights * cross_entropy(logits, label)).sum(dtype=jnp.float32)
+
+
+def total_upsampled_cross_entropy(
+  scores: Float[Array | np.ndarray, "b h w k"],
+  label: Int[Array | np.ndarray, "b oh ow"],
+  weights: Float[Array, "b oh ow"],
+  *,
+  convention: resizing.Convention = "half_pixel",
+  implementation: str = "auto",
+) -> Float[Array, ""]:
+  """Returns `total_cross_entropy` of scores interpolated to the label's size.
+
+  By tiles, the interpolated scores never exist as a whole, and the gradient is
+  computed in the same sweep as the loss: of what the plain form keeps, several
+  times the interpolated scores, nothing is left but an array of the size of
+  `scores`. On two cores this is 5 times as fast too
+  (benchmarks/results/ops_cpu.json).
+
+  Args:
+    scores: unnormalised; any float dtype, computed in float32.
+    label: classes in [0, k) or 255 = ignore.
+    weights: from `pixel_weights`.
+    convention: of the interpolation, see `resizing`.
+    implementation: "plain": interpolation and loss one after the other;
+      "tiles"; or "auto", see `upsampled.uses_tiles`.
+
+  Raises:
+    ValueError: if a word is unknown.
+  """
+  scores, label = jnp.asarray(scores, jnp.float32), jnp.asarray(label)
+  size = label.shape[1:3]
+  if upsampled.uses_tiles(scores.shape, size, implementation):
+    return _by_tiles(scores, label, weights, convention)
+  logits = resizing.resize_bilinear(scores, size, convention=convention)
+  return total_cross_entropy(logits, label, weights)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
+def _by_tiles(scores, label, weights, convention):
+  def of_tile(logits, label):
+    return _tile_cross_entropy(logits, label)[0]
+
+  loss = upsampled.map_tiles(
+    of_tile, scores, label, size=label.shape[1:3], convention=convention
+  )
+  return (weights * loss).sum(dtype=jnp.float32)
+
+
+def _by_tiles_fwd(scores, label, weights, convention):
+  def of_tile(logits, label, weights):
+    loss, chosen, shares = _tile_cross_entropy(logits, label)
+    weights = jnp.where(label == IGNORE, 0, weights)[:, :, None]
+    return loss, weights * shares - jnp.where(chosen, weights, 0)
+
+  loss, gradient = upsampled.map_tiles_with_gradient(
+    of_tile,
+    scores,
+    label,
+    weights,
+    size=label.shape[1:3],
+    convention=convention,
+  )
+  total = (weights * loss).sum(dtype=jnp.float32)
+  return total, (gradient, loss.astype(weights.dtype))
+
+
+def _by_tiles_bwd(convention, kept, cotangent):
+  del convention  # Its work is done.
+  gradient, loss = kept
+  return cotangent * gradient, None, cotangent.astype(loss.dtype) * loss
+
+
+_by_tiles.defvjp(_by_tiles_fwd, _by_tiles_bwd)
+
+
+def _tile_cross_entropy(logits, label):
+  """Returns the loss [r b t], where the label is, and probabilities [r b k t].
+
+  The latter are not cut off where the label is ignored.
+  """
+  valid = label != IGNORE
+  logits = jnp.where(valid[:, :, None], logits, 0)
+  classes = jnp.arange(logits.shape[2], dtype=label.dtype)
+  chosen = label[:, :, None] == classes[None, None, :, None]
+  largest = logits.max(2, keepdims=True)
+  exponentials = jnp.exp(logits - largest)
+  total = exponentials.sum(2, keepdims=True)
+  loss = (jnp.log(total) + largest)[:, :, 0]
+  loss -= jnp.where(chosen, logits, 0).sum(2)
+  return jnp.where(valid, loss, 0), chosen, exponentials / total

@@ -214,11 +214,22 @@ def _by_views(words, strategy, network, image):
   )
 
 
+def _is_one_call(words, image):
+  """Whether the image goes through the network once, as it is."""
+  return (
+    words.strategy == "whole"
+    and not (words.flip or words.turns or words.samples)
+    and tuple(words.scales) == (1.0,)
+    and not any(side % words.multiple for side in image.shape[1:3])
+  )
+
+
 def predictor(
   config: ml_collections.ConfigDict,
   apply: Callable[..., Any],
   *,
   mesh: jax.sharding.Mesh | None = None,
+  coarse: bool = False,
 ) -> Callable[[Any], PredictFn]:
   """Returns variables -> (image -> logits), by the config's strategy.
 
@@ -230,6 +241,9 @@ def predictor(
     config: with the words of `evaluation`.
     apply: the model's.
     mesh: of several devices, over which batches that divide are spread.
+    coarse: whether, where the logits are what one call of the network says,
+      `typing.Coarse` scores may be returned in their place, if it has them:
+      for `evaluation.evaluate`.
 
   Raises:
     InputError: if the strategy is unknown.
@@ -241,6 +255,11 @@ def predictor(
   @jax.jit
   def network(variables, image, keys):
     return apply(variables, image, train=False, rngs=keys)[output]
+
+  @jax.jit
+  def coarse_network(variables, image):
+    outputs = apply(variables, image, train=False)
+    return outputs.get(f"coarse_{output}", outputs[output])
 
   def placed(image):
     if mesh is None or len(image) % mesh.size or jax.process_count() > 1:
@@ -262,6 +281,8 @@ def predictor(
         ) from error
 
     def predict(image, key=None):
+      if coarse and key is None and _is_one_call(words, image):
+        return coarse_network(variables, placed(np.asarray(image)))
       if key is not None:
         return seen(image, {"dropout": key})
       if not words.samples:

@@ -43,7 +43,7 @@ def run(
   count = len(source.classes if second else classes)
   checks.require(checks.check(source, num_classes=count, images=False))
   variables, step = workdir.restore(path, config, checkpoint)
-  predict = workdir.network(config, classes, variables)
+  predict = workdir.network(config, classes, variables, coarse=True)
   scores = score(config, predict, source)
   report(
     path,
@@ -61,7 +61,7 @@ def score(
 
   Args:
     config: with the words of data and evaluation.
-    predict: image -> logits.
+    predict: image -> logits, or coarse scores of them.
     source: with labels at their own resolution.
   """
   count = len(source.classes)

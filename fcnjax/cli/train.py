@@ -117,7 +117,7 @@ def _run(
     train=(1, *size, channels),
     evaluate=(1, *val[0]["image"].shape),
   )
-  predictor = build.predictor(config, model.apply, mesh=mesh)
+  predictor = build.predictor(config, model.apply, mesh=mesh, coarse=True)
 
   @functools.partial(jax.jit, out_shardings=sharding.replicated(mesh))
   def create():
@@ -378,11 +378,13 @@ def _draw(
     normalised = examples.normalise(
       image, mean=config.data.mean, std=config.data.std
     )
-    logits = predict(normalised[None])
+    prediction = evaluation.predicted(
+      predict(normalised[None]), image.shape[:2]
+    )
     panels[example["name"].replace("/", "_")] = overlays.panel(
       image,
       overlays.nearest(example["label"], image.shape[:2]),
-      np.asarray(logits)[0].argmax(-1),
+      np.asarray(prediction)[0],
       source.colors,
     )
   return panels

@@ -232,7 +232,12 @@ def network(
   config: ml_collections.ConfigDict,
   classes: tuple[str, ...],
   variables: dict[str, Any],
+  *,
+  coarse: bool = False,
 ) -> Any:
-  """Returns image -> logits of a restored run, by its config's strategy."""
+  """Returns image -> logits of a restored run, by its config's strategy.
+
+  With `coarse`, it may return scores in their place, see `build.predictor`.
+  """
   model = build.model(config, num_classes=len(classes))
-  return build.predictor(config, model.apply)(variables)
+  return build.predictor(config, model.apply, coarse=coarse)(variables)

@@ -224,6 +224,14 @@ def norm_of(
   )
 
 
+def interpolated(name: str, coarse: typing.Coarse) -> typing.Outputs:
+  """Returns the outputs `name`, logits, and coarse_`name`, the scores."""
+  logits = resizing.resize_bilinear(
+    coarse.scores, coarse.size, convention=coarse.convention
+  )
+  return {name: logits, f"coarse_{name}": coarse}
+
+
 class UpConv(nn.Module):
   """Transposed convolution whose kernel is as long as its stride.
 
@@ -386,13 +394,11 @@ class FCNHead(nn.Module):
   @nn.compact
   def __call__(
     self, features: typing.Features, *, size: tuple[int, int], train: bool
-  ) -> Float[Array, "b h w k"]:
+  ) -> typing.Coarse:
     normalise = norm_of(self, train=train, epsilon=1e-5)
     x = features[self.stage]
     x = conv(self.channels, 3, bias=False, name="conv", dtype=self.dtype)(x)
     x = nn.relu(normalise(x, name="conv_bn"))
     x = dropout(self, self.dropout, x, train=train)
     x = conv(self.num_classes, 1, name="score", dtype=self.dtype)(x)
-    return resizing.resize_bilinear(
-      x.astype(jnp.float32), size, convention=self.convention
-    )
+    return typing.Coarse(x.astype(jnp.float32), size, self.convention)

@@ -16,12 +16,11 @@ import functools
 
 from flax import linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 from fcnjax import typing
 from fcnjax.models import blocks, segmenter
 from fcnjax.models.backbones import resnet, vgg
-from fcnjax.ops import resizing
 
 V1_RATES = (12,)
 V2_RATES = (6, 12, 18, 24)  # ASPP-L
@@ -142,11 +141,11 @@ class ScoreSum(nn.Module):
   @nn.compact
   def __call__(
     self, features: typing.Features, *, size: tuple[int, int], train: bool
-  ) -> Float[Array, "b h w k"]:
+  ) -> typing.Coarse:
     scores = sum(
       self._branch(features["stage5"], rate, train) for rate in self.rates
     )
-    return resizing.resize_bilinear(scores, size, convention="align_corners")
+    return typing.Coarse(scores, size, "align_corners")
 
   def _branch(self, x: Array, rate: int, train: bool) -> Array:
     conv = functools.partial(blocks.conv, dtype=self.dtype)

@@ -16,7 +16,7 @@ import functools
 
 from flax import linen as nn
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 from fcnjax import typing
 from fcnjax.models import blocks, segmenter
@@ -215,7 +215,7 @@ class Head(nn.Module):
   @nn.compact
   def __call__(
     self, features: typing.Features, *, size: tuple[int, int], train: bool
-  ) -> Float[Array, "b h w k"]:
+  ) -> typing.Coarse:
     norm = blocks.norm_of(self, train=train, epsilon=BN_EPSILON)
 
     def conv(x, width, kernel, name, rate=1):
@@ -259,7 +259,7 @@ class Head(nn.Module):
       name="logits",
       dtype=self.dtype,
     )
-    return resize(score(x).astype(jnp.float32), size)
+    return typing.Coarse(score(x).astype(jnp.float32), size, self.convention)
 
   def _pyramid(
     self, x: Array, conv: Callable[..., Array], resize: Callable[..., Array]

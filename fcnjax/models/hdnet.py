@@ -234,6 +234,8 @@ class HDNet(nn.Module):
   ) -> typing.Outputs:
     """Returns "logits", "features" and, with labels, "loss" of the centres.
 
+    The logits are interpolated from the "coarse_logits".
+
     Raises:
       ValueError: if the image has not `in_channels` channels.
     """
@@ -254,10 +256,8 @@ class HDNet(nn.Module):
     )
     head = Head(self.num_classes, self.channels, name="head", **words)
     scores, features = head(backbone(image, train=train)["stage5"], train=train)
-    logits = resizing.resize_bilinear(
-      scores, image.shape[1:3], convention="align_corners"
-    )
-    outputs = {"logits": logits, "features": features}
+    coarse = typing.Coarse(scores, image.shape[1:3], "align_corners")
+    outputs = blocks.interpolated("logits", coarse) | {"features": features}
     if self.hfd_weight:
       centres = ClassCentres(
         self.num_classes, self.centre_mu, self.centre_init, name="centres"

@@ -1,6 +1,7 @@
 """The frame of most networks: backbone, head, auxiliary head."""
 
 from collections.abc import Callable
+import dataclasses
 
 from flax import linen as nn
 from jaxtyping import Array, Float
@@ -20,8 +21,9 @@ class Segmenter(nn.Module):
       features = backbone(image, train=train)
       logits = head(features, size=(h, w), train=train)
 
-  where a head returns float32 logits at `size`, the input's size. The
-  parameters lie under "backbone", "head" and "aux_head".
+  where a head returns float32 logits at `size`, the input's size, or the
+  `typing.Coarse` scores that they are interpolated from. The parameters lie
+  under "backbone", "head" and "aux_head".
 
   A network of two tasks scores the classes of both, one behind the other. With
   a head that keeps classes apart from its scores on, as by interpolation, these
@@ -55,7 +57,9 @@ class Segmenter(nn.Module):
   ) -> typing.Outputs:
     """Returns {"logits": f32 [b, h, w, k]}, and what else there is.
 
-    "aux_logits" of the auxiliary head, "second_logits" of the second task.
+    "aux_logits" of the auxiliary head, "second_logits" of the second task, and
+    of heads that end with an interpolation "coarse_logits" and so on, see
+    `typing.Outputs`.
 
     Raises:
       ValueError: if the image has not `in_channels` channels.
@@ -64,16 +68,27 @@ class Segmenter(nn.Module):
     shared = {"dtype": self.dtype, "bn_momentum": self.bn_momentum}
     features = self.backbone(name="backbone", **shared)(image, train=train)
 
-    def logits(head, name):
+    def scores(head, name):
       classes = self.num_classes + self.second_classes
       module = head(num_classes=classes, name=name, **shared)
       return module(features, size=image.shape[1:3], train=train)
 
-    scores = logits(self.head, "head")
-    outputs = {"logits": scores[..., : self.num_classes]}
+    first = slice(self.num_classes)
+    main = scores(self.head, "head")
+    outputs = _logits("logits", main, first)
     if self.second_classes:
-      outputs["second_logits"] = scores[..., self.num_classes :]
+      outputs |= _logits("second_logits", main, slice(self.num_classes, None))
     if self.aux_head is not None and (train or self.is_initializing()):
-      auxiliary = logits(self.aux_head, "aux_head")
-      outputs["aux_logits"] = auxiliary[..., : self.num_classes]
+      auxiliary = scores(self.aux_head, "aux_head")
+      outputs |= _logits("aux_logits", auxiliary, first)
     return outputs
+
+
+def _logits(
+  name: str, scores: Array | typing.Coarse, classes: slice
+) -> typing.Outputs:
+  """Returns the outputs of a head's classes."""
+  if not isinstance(scores, typing.Coarse):
+    return {name: scores[..., classes]}
+  coarse = dataclasses.replace(scores, scores=scores.scores[..., classes])
+  return blocks.interpolated(name, coarse)

@@ -297,7 +297,7 @@ class BasicDecoder(nn.Module):
   @nn.compact
   def __call__(
     self, features: typing.Features, *, size: tuple[int, int], train: bool
-  ) -> Float[Array, "b h w k"]:
+  ) -> Float[Array, "b h w k"] | typing.Coarse:
     norm = _norm(self, train=train)
     classify = blocks.conv(
       self.num_classes,
@@ -309,7 +309,7 @@ class BasicDecoder(nn.Module):
     x = features[f"stage{self.depth}"]
     if self.decoder == "bilinear":
       scores = classify(x).astype(jnp.float32)
-      return resizing.resize_bilinear(scores, size)
+      return typing.Coarse(scores, size)
     sizes = _sizes(size, self.depth)
     for stage in range(self.depth, 0, -1):
       x = pooling.max_unpool(

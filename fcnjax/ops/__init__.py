@@ -5,12 +5,14 @@ Images are [batch, height, width, channels] everywhere.
 pooling        max_pool (windows may overlap); max_pool_with_argmax, max_unpool:
                windows that tile the image, with the place of each maximum as a
                uint8; conversion of such places from and to the flat indices of
-               torch and TensorFlow
+               torch and TensorFlow; adaptive_avg_pool: any number of bins
 convolution    grouped_conv, depthwise_conv, transposed_conv (learned),
                bilinear_deconv (fixed), kernel_of_dense: a classifier's layer as
                a convolution
 resizing       resize_bilinear, resize_nearest for labels, bilinear_filter and
                bilinear_kernel, crop, center_crop
+upsampled      what is made of interpolated scores, by tiles: upsampled_argmax,
+               map_tiles; the loss is losses.total_upsampled_cross_entropy
 normalization  local_response_norm, local_contrast_norm
 attention      channel_attention, cosine_similarity
 shift_and_stitch  shift_and_stitch, rarefied: dense predictions, two ways

@@ -390,6 +390,56 @@ def window_indices(
   return (row * window[1] + column).astype(jnp.uint8)
 
 
+def adaptive_avg_pool(
+  x: Float[Array | np.ndarray, "b h w c"], bins: Window
+) -> Float[Array, "b ph pw c"]:
+  """Returns the means of n bins along each side, whatever the image's size.
+
+  Bin i of n covers the pixels from floor(i h / n) to ceil((i + 1) h / n), the
+  last not included, as in torch's `adaptive_avg_pool2d`: bins share pixels
+  where n does not divide h, and repeat them where n is larger. Two products
+  with averaging matrices do this for every size and number alike, and so does
+  the gradient.
+
+  Args:
+    x: any real values.
+    bins: number of bins along height and width, or one number for both.
+
+  Returns:
+    The means, computed in float32, in the dtype of `x`.
+
+  Raises:
+    ValueError: if `bins` is not positive.
+  """
+  bins = (bins, bins) if isinstance(bins, int) else tuple(bins)
+  if len(bins) != 2 or min(bins) < 1:
+    raise ValueError(f"bins must be one or two positive ints, got {bins}.")
+  x = jnp.asarray(x)
+  rows, columns = (_averaging(n, m) for n, m in zip(x.shape[1:3], bins))
+  product = functools.partial(
+    jnp.einsum,
+    precision=lax.Precision.HIGHEST,
+    preferred_element_type=jnp.float32,
+  )
+  # Rows first: their product runs along memory and leaves little to do.
+  y = product("ph,bhwc->bpwc", rows, x.astype(jnp.float32))
+  return product("qw,bpwc->bpqc", columns, y).astype(x.dtype)
+
+
+def adaptive_avg_pool_reference(x, bins):
+  """`adaptive_avg_pool` in the plainest form: a mean for each bin."""
+  bins = (bins, bins) if isinstance(bins, int) else tuple(bins)
+  x = jnp.asarray(x)
+  rows, columns = (_bin_edges(n, m) for n, m in zip(x.shape[1:3], bins))
+  return jnp.stack(
+    [
+      jnp.stack([x[:, a:b, c:d].mean((1, 2)) for c, d in columns], axis=1)
+      for a, b in rows
+    ],
+    axis=1,
+  )
+
+
 def max_pool_with_argmax_reference(x, *, window=2, rounding="floor"):
   """`max_pool_with_argmax` in the plainest form: patches, argmax, gather."""
   window = _pair(window, "window")
@@ -410,6 +460,21 @@ def max_unpool_reference(x, index, *, window=2, size):
   column = column * window[1] + index % np.uint8(window[1])
   image = jnp.zeros((x.shape[0], *size, x.shape[3]), x.dtype)
   return image.at[batch, y, column, channel].set(x, mode="drop")
+
+
+def _bin_edges(n, bins):
+  """Returns (first, last + 1) of each bin: [bins, 2]."""
+  i = np.arange(bins)
+  return np.stack([i * n // bins, -(-(i + 1) * n // bins)], axis=1)
+
+
+def _averaging(n, bins):
+  """Returns the matrix f32 [bins, n] whose rows average a bin each."""
+  first, end = _bin_edges(n, bins)[:, :, None].transpose(1, 0, 2)
+  # Built on the device from two vectors: no large constant in the program.
+  pixel = np.arange(n)[None]
+  share = (1 / (end - first)).astype(np.float32)
+  return jnp.where((pixel >= first) & (pixel < end), share, 0.0)
 
 
 def _first_maximum(values, places):

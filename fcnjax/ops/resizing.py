@@ -73,7 +73,8 @@ def resize_bilinear(
   Nothing is smoothed before shrinking, as in torch's `interpolate`. Growing by
   a whole factor is done by "phases": the image mixed with itself shifted by a
   pixel, several times faster than the interpolation matrices ("matrices") that
-  other sizes need. Under "align_corners" the factor is that of the distances
+  other sizes need; its derivative has a rule of its own (reverse mode only).
+  Under "align_corners" the factor is that of the distances
   between pixels: 33 to 513 grows sixteen times.
 
   Args:
@@ -94,10 +95,7 @@ def resize_bilinear(
     raise ValueError(
       f'implementation must be "auto" or "matrices", got {implementation!r}.'
     )
-  if convention not in ("half_pixel", "align_corners"):
-    raise ValueError(
-      f'convention must be "half_pixel" or "align_corners", got {convention!r}.'
-    )
+  _check_convention(convention)
   _check_size(size)
   x = jnp.asarray(x)
   y = x.astype(jnp.float32)
@@ -106,6 +104,30 @@ def resize_bilinear(
       y, axis, size[axis - 1], convention, phases=implementation == "auto"
     )
   return y.astype(x.dtype)
+
+
+def source_positions(
+  n: int, size: int, convention: Convention = "half_pixel"
+) -> Float[np.ndarray, "{size}"]:
+  """Returns where in `n` pixels each of `size` pixels takes its value.
+
+  Args:
+    n: pixels along one side of the image that is resized.
+    size: pixels along that side of the result.
+    convention: where the pixels are; see the module.
+
+  Returns:
+    float64 positions in [0, n - 1]; a fraction is the share of the next pixel.
+
+  Raises:
+    ValueError: if the convention is unknown.
+  """
+  _check_convention(convention)
+  if convention == "half_pixel":
+    source = (np.arange(size) + 0.5) * n / size - 0.5
+  else:
+    source = np.arange(size) * ((n - 1) / max(size - 1, 1))
+  return np.clip(source, 0, n - 1)
 
 
 def resize_nearest(
@@ -188,12 +210,8 @@ def _resize_axis(x, axis, size, convention, *, phases):
   grows = phases and size > n > between
   if grows and (size - between) % (n - between) == 0:
     factor = (size - between) // (n - between)
-    return _upsample_axis(x, axis, factor, convention)
-  if convention == "half_pixel":
-    source = (np.arange(size) + 0.5) * n / size - 0.5
-  else:
-    source = np.arange(size) * ((n - 1) / max(size - 1, 1))
-  source = np.clip(source, 0, n - 1)
+    return _upsample_axis(x, axis, factor, convention, n)
+  source = source_positions(n, size, convention)
   low = np.floor(source)
   above = (source - low).astype(np.float32)[:, None]
   # Built on the device from two vectors: no large constant in the program.
@@ -208,11 +226,10 @@ def _resize_axis(x, axis, size, convention, *, phases):
 # Automatic differentiation of the phases sums along an axis of `factor`
 # pixels, which XLA does one by one; the rule adds shifted maps instead.
 @functools.partial(
-  jax.custom_vjp, nondiff_argnames=("axis", "factor", "convention")
+  jax.custom_vjp, nondiff_argnames=("axis", "factor", "convention", "n")
 )
-def _upsample_axis(x, axis, factor, convention):
-  """Puts `factor` pixels between each two neighbours, then cuts the ends."""
-  n = x.shape[axis]
+def _upsample_axis(x, axis, factor, convention, n):
+  """Puts `factor` pixels between each two of n, then cuts the ends."""
   edge, start, size = _phases(n, factor, convention)
   edges = [edge if a == axis else (0, 0) for a in range(x.ndim)]
   x = jnp.pad(x, edges, mode="edge")
@@ -228,11 +245,12 @@ def _upsample_axis(x, axis, factor, convention):
   return lax.slice_in_dim(y, start, start + size, axis=axis)
 
 
-def _upsample_axis_fwd(x, axis, factor, convention):
-  return _upsample_axis(x, axis, factor, convention), x.shape[axis]
+def _upsample_axis_fwd(x, axis, factor, convention, n):
+  return _upsample_axis(x, axis, factor, convention, n), None
 
 
-def _upsample_axis_bwd(axis, factor, convention, n, cotangent):
+def _upsample_axis_bwd(axis, factor, convention, n, kept, cotangent):
+  del kept
   return (_gather_axis(cotangent, axis, factor, convention, n),)
 
 
@@ -279,8 +297,8 @@ def _gather_axis_fwd(y, axis, factor, convention, n):
 
 
 def _gather_axis_bwd(axis, factor, convention, n, kept, cotangent):
-  del n, kept
-  return (_upsample_axis(cotangent, axis, factor, convention),)
+  del kept
+  return (_upsample_axis(cotangent, axis, factor, convention, n),)
 
 
 _gather_axis.defvjp(_gather_axis_fwd, _gather_axis_bwd)
@@ -299,6 +317,13 @@ def _fractions(factor, convention):
   # An odd factor puts one pixel on the neighbour, an even one around it.
   around = convention == "half_pixel" and factor % 2 == 0
   return ((np.arange(factor) + 0.5 * around) / factor).astype(np.float32)
+
+
+def _check_convention(convention):
+  if convention not in ("half_pixel", "align_corners"):
+    raise ValueError(
+      f'convention must be "half_pixel" or "align_corners", got {convention!r}.'
+    )
 
 
 def _check_size(size):

@@ -11,8 +11,8 @@ from jaxtyping import Float, Int
 import numpy as np
 
 from fcnjax.metrics import confusion
-from fcnjax.ops import resizing
-from fcnjax.typing import IGNORE, Example, PredictFn
+from fcnjax.ops import resizing, upsampled
+from fcnjax.typing import IGNORE, Coarse, Example
 
 
 def _shapes(example: Example) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -40,21 +40,32 @@ def batches(
       yield np.stack(images), np.stack(labels), len(chunk)
 
 
+@functools.partial(jax.jit, static_argnames="size")
 def predicted(
-  logits: Float[Array | np.ndarray, "b h w k"], size: tuple[int, int]
+  logits: Float[Array | np.ndarray, "b h w k"] | Coarse,
+  size: tuple[int, int],
 ) -> Int[Array, "b h2 w2"]:
   """Returns the classes at `size` (h2, w2): logits interpolated, then arg max.
 
   Where the network saw a resized image, its logits are brought to the label's
-  size by bilinear interpolation; labels are never resized.
+  size by bilinear interpolation; labels are never resized. Of coarse scores
+  whose logits have this size, these are not computed as a whole.
   """
+  if isinstance(logits, Coarse):
+    if logits.size == tuple(size):
+      return upsampled.upsampled_argmax(
+        logits.scores, logits.size, convention=logits.convention
+      )
+    logits = resizing.resize_bilinear(
+      logits.scores, logits.size, convention=logits.convention
+    )
   if tuple(logits.shape[1:3]) != tuple(size):
     logits = resizing.resize_bilinear(logits, size)
   return jax.numpy.argmax(logits, axis=-1)
 
 
 def evaluate(
-  predict: PredictFn,
+  predict: Callable[[Any], Any],
   examples: Iterable[Example],
   *,
   num_classes: int,
@@ -66,7 +77,8 @@ def evaluate(
   Only k × k counts leave the device, unless the predictions are visited.
 
   Args:
-    predict: image f32 [b, h, w, c] -> logits f32 [b, h, w, k].
+    predict: a `typing.PredictFn`, image f32 [b, h, w, c] -> logits f32
+      [b, h, w, k], or one that gives `typing.Coarse` scores of them.
     examples: with "image" f32 [h, w, c] and "label" [h', w'] in [0, k) or 255.
     num_classes: k.
     batch_size: how many examples of equal size go through at once.

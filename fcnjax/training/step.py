@@ -22,20 +22,31 @@ def total_loss(
   """Returns the summed cross-entropy of all logits that have a target.
 
   Args:
-    outputs: of the network.
+    outputs: of the network. What it says in coarse scores, too, is computed of
+      those, so that the logits need not exist.
     targets: label and weights of "logits" and, of a second task,
       "second_logits".
     aux_weight: of "aux_logits", whose target is that of the logits.
   """
   loss = sum(
-    losses.total_cross_entropy(outputs[name], *target)
-    for name, target in targets.items()
+    _cross_entropy(outputs, name, *target) for name, target in targets.items()
   )
   if "aux_logits" in outputs:
-    loss += aux_weight * losses.total_cross_entropy(
-      outputs["aux_logits"], *targets["logits"]
+    loss += aux_weight * _cross_entropy(
+      outputs, "aux_logits", *targets["logits"]
     )
   return loss
+
+
+def _cross_entropy(
+  outputs: Outputs, name: str, label: Array, weights: Array
+) -> Array:
+  coarse = outputs.get(f"coarse_{name}")
+  if coarse is None or coarse.size != label.shape[1:3]:
+    return losses.total_cross_entropy(outputs[name], label, weights)
+  return losses.total_upsampled_cross_entropy(
+    coarse.scores, label, weights, convention=coarse.convention
+  )
 
 
 def _target(label: Array, weights: Array, normalization: str) -> Target:

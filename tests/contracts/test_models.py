@@ -13,9 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fcnjax import models
+from fcnjax import losses, models
 from fcnjax.models import hdnet
 from fcnjax.models.backbones import resnet, xception
+from fcnjax.ops import resizing
 from fcnjax.training import optimizers, sharding, state as states, step
 
 CLASSES = 5
@@ -289,6 +290,61 @@ def test_a_step_is_finite_reaches_all_and_is_that_of_eight_devices(
       rtol=0,
       atol=1e-4 * np.abs(a).max() + 1e-7,
       err_msg=jax.tree_util.keystr(path),
+    )
+
+
+COARSE = ("deeplab", "hdnet", "fcn_resnet", "segnet_basic_bilinear")
+
+
+def test_coarse_scores_tell_what_the_logits_tell(small, request):
+  """The interpolation of the one is the other; loss and gradient are equal."""
+  model, variables, image = small
+  keys = {"dropout": jax.random.key(0)}
+  outputs = jax.jit(
+    lambda x: model.apply(
+      variables,
+      x,
+      train=True,
+      rngs=keys,
+      mutable=[k for k in variables if k != "params"],
+    )[0]
+  )(image)
+  names = [name for name in outputs if name.startswith("coarse_")]
+  expected = request.node.callspec.params["small"].startswith(COARSE)
+  assert bool(names) == expected
+  logits = [name for name in outputs if name.endswith("logits")]
+  assert len(logits) == (2 if expected else 1) * len(names or ["logits"])
+  random = np.random.default_rng(3)
+  for name in names:
+    coarse, full = outputs[name], outputs[name.removeprefix("coarse_")]
+    assert coarse.size == full.shape[1:3]
+    label = random.integers(0, CLASSES, full.shape[:3]).astype(np.int32)
+    label[0, :9] = 255
+    weights = losses.pixel_weights(label)
+
+    def plain(scores, coarse=coarse, label=label, weights=weights):
+      logits = resizing.resize_bilinear(
+        scores, coarse.size, convention=coarse.convention
+      )
+      return losses.total_cross_entropy(logits, label, weights), logits
+
+    def fused(scores, coarse=coarse, label=label, weights=weights):
+      return losses.total_upsampled_cross_entropy(
+        scores,
+        label,
+        weights,
+        convention=coarse.convention,
+        implementation="tiles",
+      )
+
+    (loss, same), gradient = jax.jit(jax.value_and_grad(plain, has_aux=True))(
+      coarse.scores
+    )
+    np.testing.assert_allclose(same, full, rtol=1e-5, atol=1e-5)
+    by_tiles, its_gradient = jax.jit(jax.value_and_grad(fused))(coarse.scores)
+    np.testing.assert_allclose(by_tiles, loss, rtol=1e-5)
+    np.testing.assert_allclose(
+      its_gradient, gradient, atol=1e-5 * np.abs(gradient).max()
     )
 
 

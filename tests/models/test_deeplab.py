@@ -49,7 +49,7 @@ def test_v2_sums_the_scores_of_its_rates():
   features = {"stage5": jax.random.normal(jax.random.key(0), (1, 9, 9, 3))}
   words = {"size": (9, 9), "train": False}
   variables = head.init(jax.random.key(1), features, **words)
-  total = head.apply(variables, features, **words)
+  total = head.apply(variables, features, **words).scores
   alone = []
   for rate in (6, 12, 18, 24):
     params = {
@@ -58,6 +58,6 @@ def test_v2_sums_the_scores_of_its_rates():
       else jax.tree.map(jnp.zeros_like, leaf)
       for name, leaf in variables["params"].items()
     }
-    alone.append(head.apply({"params": params}, features, **words))
+    alone.append(head.apply({"params": params}, features, **words).scores)
     assert jnp.abs(alone[-1]).max() > 0
   assert jnp.allclose(total, sum(alone), atol=1e-6)

@@ -2,7 +2,10 @@
 
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
+from fcnjax import typing
+from fcnjax.ops import resizing
 from fcnjax.training import evaluation
 
 
@@ -58,6 +61,31 @@ def test_the_label_keeps_its_resolution():
     num_classes=2,
   )
   np.testing.assert_array_equal(matrix, [[32, 0], [0, 32]])
+
+
+@pytest.mark.parametrize("size", [(264, 256), (256, 256)])
+def test_coarse_scores_count_as_their_logits_do(size):
+  """Also where the label is of another size than what the network saw."""
+  scores = np.random.default_rng(0).normal(size=(1, 33, 32, 20))
+  coarse = typing.Coarse(jnp.float32(scores), (264, 256), "align_corners")
+  logits = resizing.resize_bilinear(
+    coarse.scores, coarse.size, convention=coarse.convention
+  )
+  label = np.random.default_rng(1).integers(0, 20, size).astype(np.uint8)
+  example = {"image": np.zeros((264, 256, 3), np.float32), "label": label}
+  matrices, maps = [], []
+  for output in (coarse, logits):
+    matrices.append(
+      evaluation.evaluate(
+        lambda image, output=output: output,
+        [example],
+        num_classes=20,
+        visit=lambda label, prediction: maps.append(prediction),
+      )
+    )
+  np.testing.assert_array_equal(*matrices)
+  np.testing.assert_array_equal(*maps)
+  assert matrices[0].sum() == label.size
 
 
 def test_no_example_gives_zeros():

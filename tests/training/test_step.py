@@ -10,7 +10,8 @@ import numpy as np
 import optax
 import pytest
 
-from fcnjax import models
+from fcnjax import models, typing
+from fcnjax.ops import resizing
 from fcnjax.training import optimizers, sharding, state as states, step
 
 
@@ -276,3 +277,39 @@ def test_no_gradient_is_computed_of_what_is_frozen():
   assert metrics["finite"]
   assert metrics["gradient_norm"] > 0
   np.testing.assert_array_equal(new.params["frozen"], 0)
+
+
+class Interpolated(nn.Module):
+  """Scores of stride 8, interpolated; trained on them, or on the logits."""
+
+  coarse: bool
+
+  @nn.compact
+  def __call__(self, image, *, train=False):
+    scores = nn.Conv(12, (8, 8), strides=8, name="conv")(image)
+    coarse = typing.Coarse(scores, image.shape[1:3], "align_corners")
+    logits = resizing.resize_bilinear(
+      scores, coarse.size, convention=coarse.convention
+    )
+    outputs = {"logits": logits, "aux_logits": logits}
+    if self.coarse:
+      outputs |= {"coarse_logits": coarse, "coarse_aux_logits": coarse}
+    return outputs
+
+
+def test_a_step_on_coarse_scores_is_the_same_and_computes_no_logits():
+  side = 256  # 25 MB of logits.
+  steps = {}
+  for coarse in (False, True):
+    state, run = _setup(Interpolated(coarse), aux_weight=0.4)
+    batch = _batch(side=side)
+    compiled = jax.jit(run).lower(state, batch).compile()
+    steps[coarse] = compiled.memory_analysis(), *compiled(state, batch)
+  logits, coarse = steps[False], steps[True]
+  np.testing.assert_allclose(logits[2]["loss"], coarse[2]["loss"], rtol=1e-5)
+  chex.assert_trees_all_close(
+    logits[1].params, coarse[1].params, rtol=1e-4, atol=1e-6
+  )
+  size = 4 * 8 * side * side * 12
+  assert logits[0].temp_size_in_bytes > 3 * size
+  assert coarse[0].temp_size_in_bytes < size
