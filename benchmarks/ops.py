@@ -18,7 +18,6 @@ import time
 from typing import Any, NamedTuple
 
 import jax
-from jax import lax
 import jax.numpy as jnp
 import measure
 import numpy as np

@@ -1,0 +1,32 @@
+"""How the C library's allocator treats the large arrays of a CPU."""
+
+import ctypes
+import platform
+
+# Of mallopt(3).
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
+
+
+def keep_freed() -> bool:
+  """Makes the process keep what it frees, and use it again.
+
+  XLA allocates its buffers anew in each step on a CPU. glibc asks the system
+  for every one of more than 32 MB and gives it back at once, so that each step
+  begins with pages that the system has to clear: up to three quarters of the
+  time of an operator that does little else (benchmarks/allocator.py). The
+  process then stays as large as it ever was.
+
+  Returns:
+    Whether that was done: under glibc only.
+  """
+  if platform.libc_ver()[0] != "glibc":
+    return False
+  libc = ctypes.CDLL(None)
+  return all(
+    libc.mallopt(option, value)
+    for option, value in (
+      (_M_MMAP_MAX, 0),
+      (_M_TRIM_THRESHOLD, 2**31 - 1),
+      (_M_TOP_PAD, 64 * 2**20),
+    )
+  )
