@@ -1,10 +1,12 @@
-"""Eight CPU devices, no silent rank promotion, the folder of real images."""
+"""Eight CPU devices, nothing kept, no rank promotion, the real images."""
 
 import os
 import pathlib
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# Commands that tests call keep nothing in the home of whoever runs the tests.
+os.environ["JAX_COMPILATION_CACHE_DIR"] = ""
 os.environ["XLA_FLAGS"] = (
   os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
 )

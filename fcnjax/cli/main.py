@@ -152,8 +152,9 @@ def _run(arguments: argparse.Namespace, overrides: Sequence[str]) -> None:
     config = configs.override(configs.load(arguments.config), overrides)
     configs.check(config)
     if arguments.command == "train":
-      from fcnjax.cli import train
+      from fcnjax.cli import compilation_cache, train
 
+      compilation_cache.enable()
       train.run(config, pathlib.Path(arguments.workdir))
     else:
       from fcnjax.cli import check_data
@@ -161,8 +162,9 @@ def _run(arguments: argparse.Namespace, overrides: Sequence[str]) -> None:
       check_data.run(config)
     return
 
-  from fcnjax.cli import workdir
+  from fcnjax.cli import compilation_cache, workdir
 
+  compilation_cache.enable()
   path = pathlib.Path(arguments.workdir)
   config, classes, colors = workdir.read(path)
   config = configs.override(config, overrides)
