@@ -53,10 +53,21 @@ def by_example(mesh: Mesh) -> NamedSharding:
   return NamedSharding(mesh, PartitionSpec("data"))
 
 
-def to_devices(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, Any]:
-  """Returns the global batch, of which this process holds its own examples."""
+def to_devices(
+  batch: dict[str, np.ndarray | jax.Array], mesh: Mesh
+) -> dict[str, Any]:
+  """Returns the global batch, of which this process holds its own examples.
+
+  Args:
+    batch: of arrays of the host, which are copied; or global ones of devices,
+      which stay where they are if that is right.
+    mesh: over which the examples are spread.
+  """
   sharding = by_example(mesh)
-  return {
-    name: jax.make_array_from_process_local_data(sharding, value)
-    for name, value in batch.items()
-  }
+
+  def moved(value):
+    if isinstance(value, jax.Array):
+      return jax.device_put(value, sharding)
+    return jax.make_array_from_process_local_data(sharding, value)
+
+  return {name: moved(value) for name, value in batch.items()}
