@@ -22,7 +22,7 @@ HE_NORMAL = jax.nn.initializers.variance_scaling(2.0, "fan_in", "normal")
 
 UPSAMPLINGS = ("fixed", "intermediate_learned", "learned")
 
-NORMS = ("none", "batch", "frozen", "group")
+NORMS = ("none", "batch", "frozen", "folded", "group")
 
 
 def check_channels(
@@ -115,9 +115,10 @@ def norm(
 
   Args:
     kind: "none"; "batch", with running statistics in the collection
-      `batch_stats`; "frozen", batch norm that always uses them; or "group",
-      over 32 groups, or the largest power of two of them below that which
-      divides the channels into groups of two at least.
+      `batch_stats`; "frozen", batch norm that always uses them; "folded", what
+      is left of it when a convolution has taken its factors (see `folding`): a
+      bias; or "group", over 32 groups, or the largest power of two of them
+      below that which divides the channels into groups of two at least.
     train: whether "batch" uses and records the batch's own statistics.
     momentum: share of the old running statistics kept at each step, in [0, 1];
       0.9 here is what torch calls 0.1. With 0 they are the last batch's.
@@ -139,6 +140,8 @@ def norm(
   def normalise(x: Float[Array, "b h w c"], *, name: str) -> Array:
     if kind == "none":
       return x
+    if kind == "folded":
+      return Bias(affine["bias_init"], dtype, name=name)(x)
     if kind == "group":
       groups = min(32, math.gcd(64, x.shape[-1]) // 2 or 1)
       return nn.GroupNorm(num_groups=groups, name=name, **affine)(x)
@@ -150,6 +153,23 @@ def norm(
     )(x)
 
   return normalise
+
+
+class Bias(nn.Module):
+  """A number for each channel is added.
+
+  Attributes:
+    bias_init: how the numbers start.
+    dtype: compute dtype.
+  """
+
+  bias_init: Callable
+  dtype: str
+
+  @nn.compact
+  def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+    bias = self.param("bias", self.bias_init, (x.shape[-1],), jnp.float32)
+    return x.astype(self.dtype) + bias.astype(self.dtype).reshape(1, 1, 1, -1)
 
 
 def strided_pool(

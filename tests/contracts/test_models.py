@@ -8,13 +8,14 @@ import functools
 import math
 import re
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from fcnjax import models
-from fcnjax.models import hdnet
+from fcnjax.models import folding, hdnet
 from fcnjax.models.backbones import resnet, xception
 from fcnjax.training import optimizers, sharding, state as states, step
 
@@ -91,8 +92,9 @@ _XCEPTION = {
 }
 
 
-def _small_model(name):
-  model = models.create_model(name, num_classes=CLASSES, **SMALL[name])
+def _small_model(name, **more):
+  words = SMALL[name] | more
+  model = models.create_model(name, num_classes=CLASSES, **words)
   kind = getattr(getattr(model, "backbone", None), "func", None)
   shrunk = {resnet.ResNet: _RESNET, xception.Xception: _XCEPTION}.get(kind)
   if isinstance(model, hdnet.HDNet):
@@ -305,3 +307,46 @@ def test_evaluation_is_a_pure_function_of_each_image_also_in_bfloat16(small):
   assert np.isfinite(half).all()
   spread = np.linalg.norm(logits - logits.mean())
   assert 0 < np.linalg.norm(half - logits) / spread < 0.1
+
+
+@pytest.mark.parametrize(
+  "name", [name for name in SMALL if "norm" in models.options(name)]
+)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_folded_batch_norm_computes_the_same(name, dtype):
+  """And nothing of it is left but biases, also in bfloat16."""
+  model = _small_model(name, norm="batch").clone(dtype=dtype)
+  size = SMALL_SIZE.get(name, (37, 50))
+  image = _image(name, size)
+  _, shapes = _forward(model, image)
+  rng = np.random.default_rng(0)
+
+  def draw(path, leaf):
+    noise = rng.normal(size=leaf.shape).astype(np.float32)
+    if path[-1].key == "kernel":
+      return noise * (2 / math.prod(leaf.shape[:-1])) ** 0.5
+    if path[-1].key in ("var", "scale"):
+      return np.exp(0.3 * noise)
+    return 0.3 * noise
+
+  variables = jax.tree_util.tree_map_with_path(draw, shapes)
+  folded = folding.fold_batch_norm(model, variables, image)
+  network = _small_model(name, norm="folded").clone(dtype=dtype)
+  _, expected = _forward(network, image)
+  expected = {k: expected[k] for k in folded}
+  chex.assert_trees_all_equal_shapes_and_dtypes(folded, expected)
+  assert "batch_stats" not in folded
+
+  def apply(network, variables, x):
+    return network.apply(variables, x)["logits"]
+
+  program = str(jax.make_jaxpr(lambda x: apply(network, folded, x))(image))
+  # Attention and local response normalisation have their own.
+  if not isinstance(model, hdnet.HDNet):
+    assert "rsqrt" not in program
+  x = rng.normal(size=image.shape).astype(np.float32)
+  truth = jax.jit(apply, static_argnums=0)(model, variables, x)
+  ours = jax.jit(apply, static_argnums=0)(network, folded, x)
+  bound = 1e-5 if dtype == "float32" else 0.1
+  spread = np.linalg.norm(truth - truth.mean())
+  assert np.linalg.norm(ours - truth) < bound * spread
