@@ -39,7 +39,8 @@ def fold_batch_norm(
 
   Returns:
     New collections, without "batch_stats"; parameters that nothing normalises
-    are the very arrays that were given.
+    are the very arrays that were given, and so are those that only training
+    uses (an auxiliary head's).
 
   Raises:
     ValueError: if there is no batch norm, or one behind something else than a
