@@ -205,6 +205,7 @@ def _run(
       ),
       num_classes=len(classes),
       batch_size=config.evaluation.batch_size,
+      multiple=build.bucket(config),
     )
     scores = confusion.scores(matrix, exclude=excluded)
     figures = {name: scores[name] for name in FIGURES}
