@@ -2,6 +2,15 @@
 
 Every function here takes the name of the parameters it makes: parameter paths
 are an interface, on which weights, masks and checkpoints depend.
+
+Precision. With `dtype="bfloat16"` convolutions, matrix products, activations
+and what autodiff keeps of them are bfloat16; that is the time and the memory.
+These stay float32, since they add many small things or are kept for long:
+parameters and their gradients, the optimizer's state and averages, batch norm's
+statistics, sums over a map (image pooling, HDNet's surroundings, affinities),
+interpolations, scores from where networks add and upsample them (a learned
+upsampling is a float32 convolution), logits, losses and their normalisers.
+Counts are int32 on the device, int64 on the host.
 """
 
 from collections.abc import Callable

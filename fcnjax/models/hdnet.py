@@ -43,11 +43,13 @@ def surroundings(
   Args:
     x: features.
     size: side of the square window around the pixel, odd.
-    kind: "mean" or "max", over what of the window lies inside the map.
+    kind: "mean", which is float32, or "max", over what of the window lies
+      inside the map.
   """
   window, strides = (1, size, size, 1), (1, 1, 1, 1)
   if kind == "max":
     return lax.reduce_window(x, -jnp.inf, lax.max, window, strides, "SAME")
+  x = x.astype(jnp.float32)  # 361 pixels are too many for a sum in bfloat16.
   total = lax.reduce_window(x, 0.0, lax.add, window, strides, "SAME")
   ones = jnp.ones((1, *x.shape[1:3], 1), x.dtype)
   return total / lax.reduce_window(ones, 0.0, lax.add, window, strides, "SAME")

@@ -4,12 +4,14 @@ A new network is one line in SMALL, and one in SIZES if it is particular about
 the images it takes.
 """
 
+import collections
 import functools
 import math
 import re
 
 import chex
 import jax
+from jax.extend import core
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -352,3 +354,60 @@ def test_folded_batch_norm_computes_the_same(name, dtype):
   bound = 1e-5 if dtype == "float32" else 0.1
   spread = np.linalg.norm(truth - truth.mean())
   assert np.linalg.norm(ours - truth) < bound * spread
+
+
+# Learned upsampling of scores, which are float32.
+FLOAT32_CONVOLUTIONS = {"fcn16s_vgg16": 2}
+
+
+def _operands(program, found):
+  """Counts (primitive, dtypes of its first two operands) of a program."""
+  for eqn in program.eqns:
+    kinds = [str(x.aval.dtype) for x in eqn.invars[:2]]
+    found[(eqn.primitive.name, *kinds)] += 1
+    for inner in core.jaxprs_in_params(eqn.params):
+      _operands(inner, found)
+  return found
+
+
+@pytest.mark.parametrize("name", sorted(set(SMALL) - ALIKE))
+def test_bfloat16_is_for_convolutions_and_not_for_sums(name):
+  """The policy of `blocks`, in the program of a training step."""
+  model = _small_model(name).clone(dtype="bfloat16")
+  image = _image(name, SMALL_SIZE.get(name, (37, 50)))
+  outputs, variables = _forward(model, image)
+  optimizer = optimizers.adamw(1e-3, variables["params"])
+  state = jax.eval_shape(
+    lambda v: states.create(v, optimizer, ema=True), variables
+  )
+  size = outputs["logits"].shape[:3]
+  batch = {"image": image, "label": jax.ShapeDtypeStruct(size, jnp.int32)}
+  run = functools.partial(
+    step.train_step,
+    apply=model.apply,
+    optimizer=optimizer,
+    seed=0,
+    aux_weight=0.4,
+    ema_decay=0.9,
+    takes_label=getattr(model, "takes_label", False),
+  )
+  after, metrics = jax.eval_shape(run, state, batch)
+  for leaf in jax.tree.leaves((after.params, after.ema, after.collections)):
+    assert leaf.dtype == jnp.float32
+  for leaf in jax.tree.leaves((after.opt_state, metrics)):
+    assert leaf.dtype in (jnp.float32, jnp.int32, jnp.bool_)
+
+  def forward(variables, x):
+    changes = [key for key in variables if key != "params"]
+    keys = {"dropout": jax.random.key(0)}
+    return model.apply(variables, x, train=True, mutable=changes, rngs=keys)
+
+  program = jax.make_jaxpr(forward)(variables, image).jaxpr
+  found = _operands(program, collections.Counter())
+  convolutions = {
+    k[1:]: n for k, n in found.items() if k[0].startswith("conv_")
+  }
+  assert convolutions.pop(("bfloat16", "bfloat16")) > 0
+  assert sum(convolutions.values()) == FLOAT32_CONVOLUTIONS.get(name, 0)
+  for primitive in ("reduce_sum", "reduce_window_sum", "cumsum"):
+    assert not any(k[:2] == (primitive, "bfloat16") for k in found), primitive
