@@ -12,7 +12,7 @@ import optax
 from fcnjax import errors, losses, models
 from fcnjax.cli import open_data
 from fcnjax.inference import monte_carlo, tiles, views, whole
-from fcnjax.training import optimizers, schedules, sharding
+from fcnjax.training import optimizers, schedules, sharding, step as steps
 from fcnjax.typing import PredictFn
 
 PRECISIONS = ("float32", "bfloat16")
@@ -48,6 +48,7 @@ OPTIMIZERS = {
 }
 
 NORMALIZATIONS = {word: word for word in losses.NORMALIZATIONS}
+REMATS = {word: word for word in steps.REMATS}
 TASKS = {"first": "logits", "second": "second_logits"}
 BALANCES = {word: word for word in losses.BALANCES}
 

@@ -18,6 +18,7 @@ import math
 
 from flax import linen as nn
 import jax
+from jax import ad_checkpoint
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 import numpy as np
@@ -179,6 +180,15 @@ class Bias(nn.Module):
   def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
     bias = self.param("bias", self.bias_init, (x.shape[-1],), jnp.float32)
     return x.astype(self.dtype) + bias.astype(self.dtype).reshape(1, 1, 1, -1)
+
+
+def kept(x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+  """Returns what a stage gives, marked as such.
+
+  Where a training step asks for it (`remat`), this is all that is kept for the
+  backward pass; what lies between is computed again.
+  """
+  return ad_checkpoint.checkpoint_name(x, typing.STAGE)
 
 
 def strided_pool(

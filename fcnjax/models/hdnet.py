@@ -120,6 +120,7 @@ class Head(nn.Module):
     attended = attention.channel_attention(channel)
     channel += gamma.astype(self.dtype).reshape(1, 1, 1, 1) * attended
     total = conv(location, "conv51") + conv(channel, "conv52")
+    total = blocks.kept(total)
     dropped = blocks.dropout(self, 0.1, total, train=train, maps=True)
     score = blocks.conv(self.num_classes, 1, name="score", dtype=self.dtype)
     return score(dropped).astype(jnp.float32), total.astype(jnp.float32)

@@ -205,6 +205,7 @@ class VGGDecoder(nn.Module):
           x = nn.relu(norm(x, name=f"{name}_bn"))
       if stage >= 3:
         x = blocks.dropout(self, self.dropout, x, train=train)
+      x = blocks.kept(x)
     return x.astype(jnp.float32)
 
 
@@ -248,7 +249,8 @@ class BasicEncoder(nn.Module):
       x = nn.relu(norm(x, name=f"conv{stage}_bn"))
       features[f"conv{stage}"] = x
       x, index = pooling.max_pool_with_argmax(x, rounding="ceil")
-      features[f"stage{stage}"], features[f"index{stage}"] = x, index
+      features[f"stage{stage}"] = x = blocks.kept(x)
+      features[f"index{stage}"] = index
     return features
 
 
@@ -298,6 +300,7 @@ class BasicDecoder(nn.Module):
       x = norm(x, name=f"conv_decode{stage}_bn")
       if self.addition:
         x = x + features[f"conv{stage}"]
+      x = blocks.kept(x)
     return classify(x).astype(jnp.float32)
 
 
