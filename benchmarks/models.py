@@ -36,7 +36,7 @@ import measure  # noqa: E402
 import numpy as np  # noqa: E402
 
 from fcnjax import models, profile  # noqa: E402
-from fcnjax.training import optimizers, state as states, step  # noqa: E402
+from fcnjax.training import host_memory, optimizers, state as states, step  # noqa: E402
 
 RACED = (
   "unet",
@@ -75,6 +75,7 @@ IGNORED = 0.05  # share of the pixels
 def main() -> None:
   """Measures what is asked for and prints a table."""
   arguments = _arguments()
+  host_memory.keep_freed()  # As the commands do, for torch too.
   if arguments.one:
     for row in rows(arguments.one, arguments):
       print("ROW", json.dumps(row), flush=True)

@@ -23,6 +23,7 @@ import measure
 import numpy as np
 
 from fcnjax.ops import convolution, pooling, resizing
+from fcnjax.training import host_memory
 
 
 class Case(NamedTuple):
@@ -57,6 +58,7 @@ def main() -> None:
   parser.add_argument("--minutes", type=float, default=8.0)
   parser.add_argument("--rounds", type=int, default=9)
   arguments = parser.parse_args()
+  host_memory.keep_freed()  # As the commands do, for torch too.
   began = time.monotonic()
   dtype = "float32" if jax.default_backend() == "cpu" else "bfloat16"
   ceilings = {

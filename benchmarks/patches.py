@@ -27,6 +27,7 @@ import numpy as np
 
 from fcnjax.models import blocks
 from fcnjax.models.backbones import alexnet, vgg
+from fcnjax.training import host_memory
 
 CLASSES = 21
 STRIDE = 32
@@ -106,6 +107,7 @@ def main() -> None:
   )
   parser.add_argument("--rounds", type=int, default=5)
   arguments = parser.parse_args()
+  host_memory.keep_freed()  # As the commands do, for torch too.
   began = time.perf_counter()
   results = measure.Results("patches", precision=arguments.precision)
   for name, case in CASES.items():

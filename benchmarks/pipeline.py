@@ -19,6 +19,7 @@ import measure
 import numpy as np
 
 from fcnjax.data import resident
+from fcnjax.training import host_memory
 
 CASES = {
   "unet": {
@@ -67,6 +68,7 @@ def main() -> None:
   parser.add_argument("--workers", type=int, default=2, help="of tf.data")
   parser.add_argument("--batch-size", type=int, default=8)
   arguments = parser.parse_args()
+  host_memory.keep_freed()  # As the commands do, for torch too.
   results = measure.Results(
     "pipeline", workers=arguments.workers, batch_size=arguments.batch_size
   )

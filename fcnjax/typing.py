@@ -64,4 +64,7 @@ Outputs = dict[str, Array | Coarse]
 # export and evaluation composes over it.
 PredictFn = Callable[[Array], Array]
 
+# What networks mark the output of a stage with, for rematerialisation.
+STAGE = "stage"
+
 IGNORE = 255  # The label that no loss and no metric counts.

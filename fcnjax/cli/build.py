@@ -12,7 +12,7 @@ import optax
 from fcnjax import errors, losses, models
 from fcnjax.cli import open_data
 from fcnjax.inference import monte_carlo, tiles, views, whole
-from fcnjax.training import optimizers, schedules, sharding
+from fcnjax.training import optimizers, schedules, sharding, step as steps
 from fcnjax.typing import PredictFn
 
 PRECISIONS = ("float32", "bfloat16")
@@ -48,6 +48,7 @@ OPTIMIZERS = {
 }
 
 NORMALIZATIONS = {word: word for word in losses.NORMALIZATIONS}
+REMATS = {word: word for word in steps.REMATS}
 TASKS = {"first": "logits", "second": "second_logits"}
 BALANCES = {word: word for word in losses.BALANCES}
 
@@ -201,9 +202,24 @@ def _check_draws(
     )
 
 
+def _one_view(words):
+  return not (words.flip or words.turns) and tuple(words.scales) == (1.0,)
+
+
+def bucket(config: ml_collections.ConfigDict) -> int:
+  """Returns the multiple that evaluated sizes are rounded up to, or 1.
+
+  It is that of the strategy "whole", which pads in the same way. Windows would
+  start elsewhere, and mirrored views at another side.
+  """
+  words = config.evaluation
+  exact = words.strategy == "whole" and _one_view(words)
+  return words.multiple if exact else 1
+
+
 def _by_views(words, strategy, network, image):
   """Applies the strategy to every view that `words` ask for."""
-  if not (words.flip or words.turns) and tuple(words.scales) == (1.0,):
+  if _one_view(words):
     return strategy(words, network, image)
   return views.average(
     lambda x: strategy(words, network, x),

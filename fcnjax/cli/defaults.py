@@ -14,6 +14,7 @@ def get_config() -> ml_collections.ConfigDict:
       "steps": 1000,  # updates of the parameters
       "batch_size": 8,  # images an update, over all devices and processes
       "accumulate": 1,  # parts that a batch goes through the network in
+      "remat": "none",  # or "stage": see fcnjax/training/step.py
       "seed": 0,  # of parameters, order, augmentation and dropout
       "log_every": 20,  # steps
       "eval_every": 200,  # steps; an evaluated step is also saved

@@ -9,7 +9,7 @@ import ml_collections
 import numpy as np
 
 from fcnjax import errors
-from fcnjax.cli import open_data, workdir
+from fcnjax.cli import build, open_data, workdir
 from fcnjax.data import checks, examples
 from fcnjax.metrics import boundary, confusion
 from fcnjax.report import page
@@ -80,6 +80,7 @@ def score(
     ),
     num_classes=count,
     batch_size=config.evaluation.batch_size,
+    multiple=build.bucket(config),
     visit=visit,
   )
   return confusion.scores(matrix, exclude=excluded(config, source.classes)) | {

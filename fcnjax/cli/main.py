@@ -152,8 +152,11 @@ def _run(arguments: argparse.Namespace, overrides: Sequence[str]) -> None:
     config = configs.override(configs.load(arguments.config), overrides)
     configs.check(config)
     if arguments.command == "train":
-      from fcnjax.cli import train
+      from fcnjax.cli import compilation_cache, train
+      from fcnjax.training import host_memory
 
+      host_memory.keep_freed()
+      compilation_cache.enable()
       train.run(config, pathlib.Path(arguments.workdir))
     else:
       from fcnjax.cli import check_data
@@ -161,8 +164,11 @@ def _run(arguments: argparse.Namespace, overrides: Sequence[str]) -> None:
       check_data.run(config)
     return
 
-  from fcnjax.cli import workdir
+  from fcnjax.cli import compilation_cache, workdir
+  from fcnjax.training import host_memory
 
+  host_memory.keep_freed()
+  compilation_cache.enable()
   path = pathlib.Path(arguments.workdir)
   config, classes, colors = workdir.read(path)
   config = configs.override(config, overrides)

@@ -103,6 +103,7 @@ def _run(
   normalization = build.chosen(
     build.NORMALIZATIONS, config.loss.normalization, "loss.normalization"
   )
+  remat = build.chosen(build.REMATS, config.remat, "remat")
   excluded = evaluate_command.excluded(config, classes)
   balance = build.chosen(build.BALANCES, config.loss.balance, "loss.balance")
   if config.statistics_batches and "batch_stats" not in shapes:
@@ -187,6 +188,7 @@ def _run(
       ema_decay=config.ema_decay,
       takes_label=getattr(model, "takes_label", False),
       trained=optimizers.trained(shapes["params"], config.optimizer.groups),
+      remat=remat,
     ),
     donate_argnums=0,
     out_shardings=sharding.replicated(mesh),
@@ -204,6 +206,7 @@ def _run(
       ),
       num_classes=len(classes),
       batch_size=config.evaluation.batch_size,
+      multiple=build.bucket(config),
     )
     scores = confusion.scores(matrix, exclude=excluded)
     figures = {name: scores[name] for name in FIGURES}

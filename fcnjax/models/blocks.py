@@ -2,6 +2,15 @@
 
 Every function here takes the name of the parameters it makes: parameter paths
 are an interface, on which weights, masks and checkpoints depend.
+
+Precision. With `dtype="bfloat16"` convolutions, matrix products, activations
+and what autodiff keeps of them are bfloat16; that is the time and the memory.
+These stay float32, since they add many small things or are kept for long:
+parameters and their gradients, the optimizer's state and averages, batch norm's
+statistics, sums over a map (image pooling, HDNet's surroundings, affinities),
+interpolations, scores from where networks add and upsample them (a learned
+upsampling is a float32 convolution), logits, losses and their normalisers.
+Counts are int32 on the device, int64 on the host.
 """
 
 from collections.abc import Callable
@@ -9,6 +18,7 @@ import math
 
 from flax import linen as nn
 import jax
+from jax import ad_checkpoint
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 import numpy as np
@@ -22,7 +32,7 @@ HE_NORMAL = jax.nn.initializers.variance_scaling(2.0, "fan_in", "normal")
 
 UPSAMPLINGS = ("fixed", "intermediate_learned", "learned")
 
-NORMS = ("none", "batch", "frozen", "group")
+NORMS = ("none", "batch", "frozen", "folded", "group")
 
 
 def check_channels(
@@ -115,9 +125,10 @@ def norm(
 
   Args:
     kind: "none"; "batch", with running statistics in the collection
-      `batch_stats`; "frozen", batch norm that always uses them; or "group",
-      over 32 groups, or the largest power of two of them below that which
-      divides the channels into groups of two at least.
+      `batch_stats`; "frozen", batch norm that always uses them; "folded", what
+      is left of it when a convolution has taken its factors (see `folding`): a
+      bias; or "group", over 32 groups, or the largest power of two of them
+      below that which divides the channels into groups of two at least.
     train: whether "batch" uses and records the batch's own statistics.
     momentum: share of the old running statistics kept at each step, in [0, 1];
       0.9 here is what torch calls 0.1. With 0 they are the last batch's.
@@ -139,6 +150,8 @@ def norm(
   def normalise(x: Float[Array, "b h w c"], *, name: str) -> Array:
     if kind == "none":
       return x
+    if kind == "folded":
+      return Bias(affine["bias_init"], dtype, name=name)(x)
     if kind == "group":
       groups = min(32, math.gcd(64, x.shape[-1]) // 2 or 1)
       return nn.GroupNorm(num_groups=groups, name=name, **affine)(x)
@@ -150,6 +163,32 @@ def norm(
     )(x)
 
   return normalise
+
+
+class Bias(nn.Module):
+  """A number for each channel is added.
+
+  Attributes:
+    bias_init: how the numbers start.
+    dtype: compute dtype.
+  """
+
+  bias_init: Callable
+  dtype: str
+
+  @nn.compact
+  def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+    bias = self.param("bias", self.bias_init, (x.shape[-1],), jnp.float32)
+    return x.astype(self.dtype) + bias.astype(self.dtype).reshape(1, 1, 1, -1)
+
+
+def kept(x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+  """Returns what a stage gives, marked as such.
+
+  Where a training step asks for it (`remat`), this is all that is kept for the
+  backward pass; what lies between is computed again.
+  """
+  return ad_checkpoint.checkpoint_name(x, typing.STAGE)
 
 
 def strided_pool(

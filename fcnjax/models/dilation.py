@@ -138,7 +138,7 @@ class Context(nn.Module):
         name=f"ctx_{'final' if last else f'conv{i}'}",
         dtype=self.dtype,
       )(x)
-      x = x if last else nn.relu(x)
+      x = x if last else blocks.kept(nn.relu(x))
     return x
 
 
@@ -218,6 +218,7 @@ class Dilation(nn.Module):
     for name, kernel, dilation in (("fc6", 7, 4), ("fc7", 1, 1)):
       x = conv(self.fc_channels, kernel, dilation=dilation, name=name)(x)
       x = blocks.dropout(self, self.dropout, nn.relu(x), train=train)
+      x = blocks.kept(x)
     init = nn.initializers.normal(0.001)
     return conv(self.num_classes, 1, kernel_init=init, name="final")(x)
 

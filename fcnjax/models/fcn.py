@@ -252,6 +252,7 @@ class Head(nn.Module):
         self.fc_channels, kernel, padding=pad, name=name, dtype=self.dtype
       )(x)
       x = blocks.dropout(self, self.dropout, nn.relu(x), train=train)
+      x = blocks.kept(x)
     x = self._score(x, "score_fr")
     if self.stride <= 16:
       skip = self._score(

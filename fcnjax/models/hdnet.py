@@ -43,11 +43,13 @@ def surroundings(
   Args:
     x: features.
     size: side of the square window around the pixel, odd.
-    kind: "mean" or "max", over what of the window lies inside the map.
+    kind: "mean", which is float32, or "max", over what of the window lies
+      inside the map.
   """
   window, strides = (1, size, size, 1), (1, 1, 1, 1)
   if kind == "max":
     return lax.reduce_window(x, -jnp.inf, lax.max, window, strides, "SAME")
+  x = x.astype(jnp.float32)  # 361 pixels are too many for a sum in bfloat16.
   total = lax.reduce_window(x, 0.0, lax.add, window, strides, "SAME")
   ones = jnp.ones((1, *x.shape[1:3], 1), x.dtype)
   return total / lax.reduce_window(ones, 0.0, lax.add, window, strides, "SAME")
@@ -118,6 +120,7 @@ class Head(nn.Module):
     attended = attention.channel_attention(channel)
     channel += gamma.astype(self.dtype).reshape(1, 1, 1, 1) * attended
     total = conv(location, "conv51") + conv(channel, "conv52")
+    total = blocks.kept(total)
     dropped = blocks.dropout(self, 0.1, total, train=train, maps=True)
     score = blocks.conv(self.num_classes, 1, name="score", dtype=self.dtype)
     return score(dropped).astype(jnp.float32), total.astype(jnp.float32)

@@ -229,6 +229,7 @@ class VGGDecoder(nn.Module):
           x = nn.relu(norm(x, name=f"{name}_bn"))
       if stage >= 3:
         x = blocks.dropout(self, self.dropout, x, train=train)
+      x = blocks.kept(x)
     return x.astype(jnp.float32)
 
 
@@ -275,7 +276,8 @@ class BasicEncoder(nn.Module):
       x, index = pooling.max_pool_with_argmax(
         x, rounding="ceil", packed=self.pack_indices
       )
-      features[f"stage{stage}"], features[f"index{stage}"] = x, index
+      features[f"stage{stage}"] = x = blocks.kept(x)
+      features[f"index{stage}"] = index
     return features
 
 
@@ -329,6 +331,7 @@ class BasicDecoder(nn.Module):
       x = norm(x, name=f"conv_decode{stage}_bn")
       if self.addition:
         x = x + features[f"conv{stage}"]
+      x = blocks.kept(x)
     return classify(x).astype(jnp.float32)
 
 

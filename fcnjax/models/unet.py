@@ -130,10 +130,10 @@ class UNet(nn.Module):
       x = self._double_conv(level, f"down{level}")(x, train=train)
       if level >= self.depth - 1:
         x = blocks.dropout(self, self.dropout, x, train=train)
-      skips.append(x)
+      skips.append(x := blocks.kept(x))
     for level in reversed(range(self.depth)):
       x = self._join(level, x, skips[level])
-      x = self._double_conv(level, f"up{level}")(x, train=train)
+      x = blocks.kept(self._double_conv(level, f"up{level}")(x, train=train))
     x = blocks.conv(self.num_classes, 1, name="score", dtype=self.dtype)(x)
     if self.padding == "same":
       x = resizing.crop(x, 0, size)

@@ -1,5 +1,6 @@
 """One confusion matrix over a data set, at the labels' own resolution."""
 
+import collections
 from collections.abc import Callable, Iterable, Iterator
 import functools
 import itertools
@@ -17,6 +18,25 @@ from fcnjax.typing import IGNORE, Coarse, Example
 
 def _shapes(example: Example) -> tuple[tuple[int, ...], tuple[int, ...]]:
   return np.shape(example["image"]), np.shape(example["label"])
+
+
+def _padded(example: Example, multiple: int) -> Example:
+  """Returns the example with sides that are a multiple, where that is exact.
+
+  The image is mirrored at the bottom and the right, and what is new is
+  ignored. An image of another size than its label stays as it is: a ratio of
+  sizes would change.
+  """
+  image, label = example["image"], example["label"]
+  below, right = (-side % multiple for side in np.shape(label))
+  if np.shape(image)[:2] != np.shape(label) or not (below or right):
+    return example
+  edges = ((0, below), (0, right))
+  return {
+    **example,
+    "image": np.pad(image, (*edges, (0, 0)), mode="reflect"),
+    "label": np.pad(label, edges, constant_values=IGNORE),
+  }
 
 
 def batches(
@@ -70,6 +90,7 @@ def evaluate(
   *,
   num_classes: int,
   batch_size: int = 1,
+  multiple: int = 1,
   visit: Callable[[np.ndarray, np.ndarray], None] | None = None,
 ) -> np.ndarray:
   """Returns the confusion matrix over all examples: int64 [k, k], rows truth.
@@ -82,11 +103,20 @@ def evaluate(
     examples: with "image" f32 [h, w, c] and "label" [h', w'] in [0, k) or 255.
     num_classes: k.
     batch_size: how many examples of equal size go through at once.
+    multiple: pixels; sides are extended to multiples of this, as by
+      `whole.whole_image`, so that images of many sizes compile a few programs.
     visit: called with (label, prediction), both [h', w'], of each example.
   """
   total = np.zeros((num_classes, num_classes), np.int64)
   pending: Any = None
-  for images, labels, valid in batches(examples, batch_size=batch_size):
+  sizes: collections.deque[tuple[int, ...]] = collections.deque()
+
+  def padded():
+    for example in examples:
+      sizes.append(np.shape(example["label"]))
+      yield _padded(example, multiple)
+
+  for images, labels, valid in batches(padded(), batch_size=batch_size):
     matrix, prediction = _count(
       predict(images), labels.astype(np.int32), num_classes=num_classes
     )
@@ -94,9 +124,11 @@ def evaluate(
     if pending is not None:
       total += np.asarray(pending, np.int64)
     pending = matrix
+    own = [sizes.popleft() for _ in range(valid)]
     if visit is not None:
-      for label, map_ in zip(labels[:valid], np.asarray(prediction)):
-        visit(label, map_)
+      maps = np.asarray(prediction)
+      for (height, width), label, map_ in zip(own, labels, maps):
+        visit(label[:height, :width], map_[:height, :width])
   if pending is not None:
     total += np.asarray(pending, np.int64)
   return total

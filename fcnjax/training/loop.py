@@ -67,13 +67,16 @@ def fit(
   """Returns the state after step `steps`.
 
   Everything at step t happens in this order, so that a checkpoint of step t
-  comes after all lines of step t: log, evaluate, save. The figures of a step
-  are fetched after the next one was dispatched; the device never waits.
+  comes after all lines of step t: log, evaluate, save. While the device works
+  on step t, batch t + 1 is moved to it; then the figures of step t - 1 are
+  fetched: the device never waits for either. Nothing else may pass between
+  host and device while steps are made.
 
   Args:
     state: where to start; `state.step` steps are done. It is donated.
     train_step: jitted; (state, batch) -> (state, metrics).
-    batches: begins with the batch of the next step.
+    batches: begins with the batch of the next step, in the host's memory or
+      already where it belongs.
     mesh: where the batch goes.
     steps: number of steps of the whole run.
     batch_size: global; for images a second.
@@ -92,6 +95,8 @@ def fit(
     NonFiniteError: names the step and the files of its batch. No checkpoint
       after it is written; the last good one stays.
     Terminated: after SIGTERM or Ctrl-C, when the state was saved.
+    Exception: whatever `batches` raises instead of a batch, after the steps
+      before it were made, logged and saved.
   """
   first = int(state.step)
   pending = None  # (step, metrics) not yet fetched
@@ -123,18 +128,31 @@ def fit(
     progress.figures(step, figures)
     waited, began, logged = 0.0, time.perf_counter(), step
 
-  with _Signals() as signals:
-    for step in range(first + 1, steps + 1):
-      asked = time.perf_counter()
-      batch = sharding.to_devices(next(batches), mesh)
+  def move():
+    """Returns the next batch, and what was raised in its place."""
+    nonlocal waited
+    asked = time.perf_counter()
+    try:
+      return sharding.to_devices(next(batches), mesh), None
+    except Exception as error:
+      return None, error
+    finally:
       waited += time.perf_counter() - asked
+
+  with _Signals() as signals:
+    batch, failure = move() if first < steps else (None, None)
+    for step in range(first + 1, steps + 1):
+      if failure is not None:
+        raise failure
+      last = step == steps
       with jax.transfer_guard("disallow"):
         state, metrics = train_step(state, batch)
-      fetch()  # of the step before
+        if not last:
+          batch, failure = move()
+        fetch()  # of the step before
       pending = (step, metrics)
       progress.step()
 
-      last = step == steps
       due = last or step % eval_every == 0
       figures = None
       if due:
@@ -144,7 +162,8 @@ def fit(
           state = prepare(state)
         figures = evaluate(state, step)
         began += time.perf_counter() - paused
-      if due or step % checkpoint_every == 0 or signals.received:
+      ends = signals.received or failure is not None
+      if due or step % checkpoint_every == 0 or ends:
         fetch()
         save(step, state, figures)
       if signals.received and not last:

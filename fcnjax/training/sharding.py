@@ -53,15 +53,19 @@ def by_example(mesh: Mesh) -> NamedSharding:
 
 def to_devices(
   batch: dict[str, np.ndarray | jax.Array], mesh: Mesh
-) -> dict[str, jax.Array]:
+) -> dict[str, Any]:
   """Returns the global batch, of which this process holds its own examples.
 
-  JAX's own arrays are taken to be there already.
+  Args:
+    batch: of arrays of the host, which are copied; or global ones of devices,
+      which stay where they are if that is right.
+    mesh: over which the examples are spread.
   """
   sharding = by_example(mesh)
-  return {
-    name: value
-    if isinstance(value, jax.Array)
-    else jax.make_array_from_process_local_data(sharding, value)
-    for name, value in batch.items()
-  }
+
+  def moved(value):
+    if isinstance(value, jax.Array):
+      return jax.device_put(value, sharding)
+    return jax.make_array_from_process_local_data(sharding, value)
+
+  return {name: moved(value) for name, value in batch.items()}

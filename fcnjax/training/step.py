@@ -1,6 +1,7 @@
 """One step of training: (state, batch) -> (state, metrics), a pure function."""
 
 from collections.abc import Callable
+import functools
 from typing import Any
 
 import jax
@@ -10,7 +11,12 @@ import optax
 
 from fcnjax import losses
 from fcnjax.training.state import TrainState
-from fcnjax.typing import Batch, Outputs
+from fcnjax.typing import STAGE, Batch, Outputs
+
+# What is kept of the network for the backward pass.
+#   "none":  everything,
+#   "stage": what its stages give; all else is computed a second time.
+REMATS = ("none", "stage")
 
 Metrics = dict[str, Array]
 Target = tuple[Array, Array]  # label and weights, both [b, h, w]
@@ -86,6 +92,7 @@ def train_step(
   ema_decay: float = 0.0,
   takes_label: bool = False,
   trained: Any = None,
+  remat: str = "none",
 ) -> tuple[TrainState, Metrics]:
   """Returns the state after one step and what is to be logged.
 
@@ -112,6 +119,7 @@ def train_step(
       "loss" of its own, a mean over pixels, which is added.
     trained: a tree like the parameters, of False where they are frozen: no
       gradient is computed for those. None: all are trained.
+    remat: a word of `REMATS`; the step is the same.
 
   Returns:
     The new state, and "loss" (of the whole batch, in units of
@@ -142,13 +150,14 @@ def train_step(
         trained,
       )
     labels = {"label": targets["logits"][0]} if takes_label else {}
-    outputs, changed = apply(
-      {"params": params, **collections},
-      image,
-      train=True,
-      mutable=list(collections),
-      rngs={"dropout": key},
-      **labels,
+    forward = functools.partial(
+      apply, train=True, mutable=list(collections), **labels
+    )
+    if remat == "stage":
+      keep = jax.checkpoint_policies.save_only_these_names(STAGE)
+      forward = jax.checkpoint(forward, policy=keep)
+    outputs, changed = forward(
+      {"params": params, **collections}, image, rngs={"dropout": key}
     )
     loss = total_loss(outputs, targets, aux_weight=aux_weight)
     loss += outputs.get("loss", 0.0) / accumulate

@@ -1,5 +1,6 @@
 """Where a run writes: metrics.jsonl, TensorBoard events, the terminal."""
 
+import functools
 import json
 import math
 import os
@@ -62,14 +63,21 @@ class Writer:
     self._active = active
     if not active:
       return
-    # Imported here: it loads protobuf, which evaluation does without.
-    import tensorboardX
-
+    self._workdir, self._resume = workdir, resume
     path = workdir / "metrics.jsonl"
     keep_until(path, resume)
     self._file = path.open("a")
-    self._events = tensorboardX.SummaryWriter(
-      str(workdir), purge_step=resume + 1 if resume else None
+
+  @functools.cached_property
+  def _events(self) -> Any:
+    """Opened by the first figures, not before the first step.
+
+    It loads protobuf, and torch where that is installed: seconds.
+    """
+    import tensorboardX
+
+    return tensorboardX.SummaryWriter(
+      str(self._workdir), purge_step=self._resume + 1 if self._resume else None
     )
 
   def write(self, step: int, split: str, figures: dict[str, Any]) -> None:
@@ -98,7 +106,8 @@ class Writer:
     self._file.flush()
     os.fsync(self._file.fileno())
     self._file.close()
-    self._events.close()
+    if "_events" in vars(self):
+      self._events.close()
 
 
 class Progress:

@@ -4,17 +4,20 @@ A new network is one line in SMALL, and one in SIZES if it is particular about
 the images it takes.
 """
 
+import collections
 import functools
 import math
 import re
 
+import chex
 import jax
+from jax.extend import core
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from fcnjax import losses, models
-from fcnjax.models import hdnet
+from fcnjax.models import folding, hdnet
 from fcnjax.models.backbones import resnet, xception
 from fcnjax.ops import resizing
 from fcnjax.training import optimizers, sharding, state as states, step
@@ -92,8 +95,9 @@ _XCEPTION = {
 }
 
 
-def _small_model(name):
-  model = models.create_model(name, num_classes=CLASSES, **SMALL[name])
+def _small_model(name, **more):
+  words = SMALL[name] | more
+  model = models.create_model(name, num_classes=CLASSES, **words)
   kind = getattr(getattr(model, "backbone", None), "func", None)
   shrunk = {resnet.ResNet: _RESNET, xception.Xception: _XCEPTION}.get(kind)
   if isinstance(model, hdnet.HDNet):
@@ -361,3 +365,105 @@ def test_evaluation_is_a_pure_function_of_each_image_also_in_bfloat16(small):
   assert np.isfinite(half).all()
   spread = np.linalg.norm(logits - logits.mean())
   assert 0 < np.linalg.norm(half - logits) / spread < 0.1
+
+
+@pytest.mark.parametrize(
+  "name", [name for name in SMALL if "norm" in models.options(name)]
+)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_folded_batch_norm_computes_the_same(name, dtype):
+  """And nothing of it is left but biases, also in bfloat16."""
+  model = _small_model(name, norm="batch").clone(dtype=dtype)
+  size = SMALL_SIZE.get(name, (37, 50))
+  image = _image(name, size)
+  _, shapes = _forward(model, image)
+  rng = np.random.default_rng(0)
+
+  def draw(path, leaf):
+    noise = rng.normal(size=leaf.shape).astype(np.float32)
+    if path[-1].key == "kernel":
+      return noise * (2 / math.prod(leaf.shape[:-1])) ** 0.5
+    if path[-1].key in ("var", "scale"):
+      return np.exp(0.3 * noise)
+    return 0.3 * noise
+
+  variables = jax.tree_util.tree_map_with_path(draw, shapes)
+  folded = folding.fold_batch_norm(model, variables, image)
+  network = _small_model(name, norm="folded").clone(dtype=dtype)
+  _, expected = _forward(network, image)
+  expected = {k: expected[k] for k in folded}
+  for tree in (folded, expected):  # Only training runs it.
+    tree["params"].pop("aux_head", None)
+  chex.assert_trees_all_equal_shapes_and_dtypes(folded, expected)
+  assert "batch_stats" not in folded
+
+  def apply(network, variables, x):
+    return network.apply(variables, x)["logits"]
+
+  program = str(jax.make_jaxpr(lambda x: apply(network, folded, x))(image))
+  # Attention and local response normalisation have their own.
+  if not isinstance(model, hdnet.HDNet):
+    assert "rsqrt" not in program
+  x = rng.normal(size=image.shape).astype(np.float32)
+  truth = jax.jit(apply, static_argnums=0)(model, variables, x)
+  ours = jax.jit(apply, static_argnums=0)(network, folded, x)
+  bound = 1e-5 if dtype == "float32" else 0.1
+  spread = np.linalg.norm(truth - truth.mean())
+  assert np.linalg.norm(ours - truth) < bound * spread
+
+
+# Learned upsampling of scores, which are float32.
+FLOAT32_CONVOLUTIONS = {"fcn16s_vgg16": 2}
+
+
+def _operands(program, found):
+  """Counts (primitive, dtypes of its first two operands) of a program."""
+  for eqn in program.eqns:
+    kinds = [str(x.aval.dtype) for x in eqn.invars[:2]]
+    found[(eqn.primitive.name, *kinds)] += 1
+    for inner in core.jaxprs_in_params(eqn.params):
+      _operands(inner, found)
+  return found
+
+
+@pytest.mark.parametrize("name", sorted(set(SMALL) - ALIKE))
+def test_bfloat16_is_for_convolutions_and_not_for_sums(name):
+  """The policy of `blocks`, in the program of a training step."""
+  model = _small_model(name).clone(dtype="bfloat16")
+  image = _image(name, SMALL_SIZE.get(name, (37, 50)))
+  outputs, variables = _forward(model, image)
+  optimizer = optimizers.adamw(1e-3, variables["params"])
+  state = jax.eval_shape(
+    lambda v: states.create(v, optimizer, ema=True), variables
+  )
+  size = outputs["logits"].shape[:3]
+  batch = {"image": image, "label": jax.ShapeDtypeStruct(size, jnp.int32)}
+  run = functools.partial(
+    step.train_step,
+    apply=model.apply,
+    optimizer=optimizer,
+    seed=0,
+    aux_weight=0.4,
+    ema_decay=0.9,
+    takes_label=getattr(model, "takes_label", False),
+  )
+  after, metrics = jax.eval_shape(run, state, batch)
+  for leaf in jax.tree.leaves((after.params, after.ema, after.collections)):
+    assert leaf.dtype == jnp.float32
+  for leaf in jax.tree.leaves((after.opt_state, metrics)):
+    assert leaf.dtype in (jnp.float32, jnp.int32, jnp.bool_)
+
+  def forward(variables, x):
+    changes = [key for key in variables if key != "params"]
+    keys = {"dropout": jax.random.key(0)}
+    return model.apply(variables, x, train=True, mutable=changes, rngs=keys)
+
+  program = jax.make_jaxpr(forward)(variables, image).jaxpr
+  found = _operands(program, collections.Counter())
+  convolutions = {
+    k[1:]: n for k, n in found.items() if k[0].startswith("conv_")
+  }
+  assert convolutions.pop(("bfloat16", "bfloat16")) > 0
+  assert sum(convolutions.values()) == FLOAT32_CONVOLUTIONS.get(name, 0)
+  for primitive in ("reduce_sum", "reduce_window_sum", "cumsum"):
+    assert not any(k[:2] == (primitive, "bfloat16") for k in found), primitive

@@ -43,8 +43,15 @@ IN_A_TERMINAL = (
 )
 
 
-def _start(workdir, program=("train.py",)):
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory):
+  """Programs compiled once: those that are loaded must compute the same."""
+  return tmp_path_factory.mktemp("compiled")
+
+
+def _start(workdir, program=("train.py",), *, compiled=""):
   environment = {**os.environ, "XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"}
+  environment["JAX_COMPILATION_CACHE_DIR"] = str(compiled)
   return subprocess.Popen(
     [sys.executable, *program, f"--workdir={workdir}", *ARGUMENTS],
     cwd=ROOT,
@@ -90,9 +97,10 @@ def _finish(process):
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory):
+def uninterrupted(tmp_path_factory, compiled):
   workdir = tmp_path_factory.mktemp("whole")
-  _finish(_start(workdir))
+  _finish(_start(workdir, compiled=compiled))
+  assert any(compiled.iterdir())
   return _records(workdir), _state(workdir)
 
 
@@ -107,9 +115,9 @@ def _assert_same(workdir, uninterrupted):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(5))
-def test_sigkill_at_a_random_step(seed, uninterrupted, tmp_path):
+def test_sigkill_at_a_random_step(seed, uninterrupted, compiled, tmp_path):
   step = random.Random(seed).randint(1, STEPS - 1)
-  process = _start(tmp_path)
+  process = _start(tmp_path, compiled=compiled)
   deadline = time.monotonic() + 200
   while len(_records(tmp_path)) < step and process.poll() is None:
     assert time.monotonic() < deadline
@@ -117,7 +125,7 @@ def test_sigkill_at_a_random_step(seed, uninterrupted, tmp_path):
   process.send_signal(signal.SIGKILL)
   process.communicate()
   assert process.returncode == -signal.SIGKILL, "it ended before the kill"
-  _finish(_start(tmp_path))
+  _finish(_start(tmp_path, compiled=compiled))
   _assert_same(tmp_path, uninterrupted)
 
 
@@ -134,13 +142,13 @@ def test_ctrl_c_before_the_first_step_is_no_traceback(seconds, tmp_path):
 
 
 @pytest.mark.slow
-def test_sigterm_saves_and_ends(uninterrupted, tmp_path):
-  process = _start(tmp_path)
+def test_sigterm_saves_and_ends(uninterrupted, compiled, tmp_path):
+  process = _start(tmp_path, compiled=compiled)
   while len(_records(tmp_path)) < 10:
     time.sleep(0.002)
   process.send_signal(signal.SIGTERM)
   _, error = process.communicate(timeout=60)
   assert process.returncode == 1
   assert "SIGTERM at step" in error
-  _finish(_start(tmp_path))
+  _finish(_start(tmp_path, compiled=compiled))
   _assert_same(tmp_path, uninterrupted)

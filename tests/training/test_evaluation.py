@@ -1,10 +1,12 @@
 """One matrix over all examples, whatever their sizes and their number."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from fcnjax import typing
+from fcnjax.inference import whole
 from fcnjax.ops import resizing
 from fcnjax.training import evaluation
 
@@ -91,3 +93,77 @@ def test_coarse_scores_count_as_their_logits_do(size):
 def test_no_example_gives_zeros():
   matrix = evaluation.evaluate(jnp.asarray, [], num_classes=2)
   np.testing.assert_array_equal(matrix, np.zeros((2, 2)))
+
+
+def _blur(traced):
+  """A network of valid sums over 3x3 pixels, padded by zeros; it counts."""
+
+  @jax.jit
+  def network(image):
+    traced.append(image.shape)
+    padded = jnp.pad(image, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    h, w = image.shape[1:3]
+    return sum(
+      (1 + i) * padded[:, i : i + h, j : j + w]
+      for i in range(3)
+      for j in range(3)
+    )
+
+  return network
+
+
+def test_twelve_sizes_in_two_buckets_compile_twice():
+  """And count what the whole-image strategy counts, image by image."""
+  sizes = [(17 + i, 32 - i) for i in range(6)]
+  sizes += [(16 - i, 17 + i) for i in range(6)]
+  network = _blur([])
+
+  def strategy(image):
+    return whole.whole_image(network, image, multiple=16)
+
+  one_by_one = [[], []]
+  matrices = [
+    evaluation.evaluate(
+      strategy,
+      list(_examples(sizes)),
+      num_classes=3,
+      visit=lambda *maps: one_by_one[0].append(maps),
+    )
+  ]
+  traced = []
+  network = _blur(traced)
+  evaluation._count.clear_cache()
+  matrices.append(
+    evaluation.evaluate(
+      strategy,
+      list(_examples(sizes)),
+      num_classes=3,
+      batch_size=4,
+      multiple=16,
+      visit=lambda *maps: one_by_one[1].append(maps),
+    )
+  )
+  assert traced == [(4, 32, 32, 3), (4, 16, 32, 3)]
+  assert evaluation._count._cache_size() == 2
+  np.testing.assert_array_equal(*matrices)
+  for size, (label, map_), (label2, map2) in zip(sizes, *one_by_one):
+    assert label.shape == map_.shape == size
+    np.testing.assert_array_equal(label, label2)
+    np.testing.assert_array_equal(map_, map2)
+
+
+def test_a_resized_image_is_not_padded():
+  """Its label would be interpolated at other places."""
+  example = {
+    "image": np.zeros((4, 4, 2), np.float32),
+    "label": np.zeros((7, 7), np.uint8),
+    "name": "a",
+  }
+  shapes = []
+
+  def predict(image):
+    shapes.append(image.shape)
+    return jnp.asarray(image)
+
+  evaluation.evaluate(predict, [example], num_classes=2, multiple=8)
+  assert shapes == [(1, 4, 4, 2)]

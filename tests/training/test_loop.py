@@ -44,7 +44,9 @@ class _Recorder:
     return [json.loads(line)["step"] for line in lines]
 
 
-def _fit(tmp_path, values=None, *, start=0, steps=6, prepare=None):
+def _fit(
+  tmp_path, values=None, *, start=0, steps=6, prepare=None, train_step=_step
+):
   values = itertools.repeat(1.0) if values is None else values
   mesh = sharding.create_mesh(data=1, batch_size=2)
   writer = writers.Writer(tmp_path, resume=start)
@@ -53,7 +55,7 @@ def _fit(tmp_path, values=None, *, start=0, steps=6, prepare=None):
   try:
     loop.fit(
       jax.device_put(state, sharding.replicated(mesh)),
-      _step,
+      train_step,
       _batches(values),
       mesh=mesh,
       steps=steps,
@@ -114,9 +116,94 @@ def test_sigterm_saves_this_step_and_ends(tmp_path):
     yield from (1, 1, 1, 1)
 
   before = signal.getsignal(signal.SIGTERM)
-  with pytest.raises(loop.Terminated, match="SIGTERM at step 3"):
+  # It came while the third batch was fetched: one ahead.
+  with pytest.raises(loop.Terminated, match="SIGTERM at step 2"):
     _fit(tmp_path, values())
   assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_batch_is_moved_before_the_loop_waits_for_figures(
+  tmp_path, monkeypatch
+):
+  events = []
+
+  def values():
+    for number in range(1, 10):
+      events.append(f"batch {number}")
+      yield float(number)
+
+  def train_step(state, batch):
+    events.append(f"step {int(jax.device_get(batch['image']).max())}")
+    return _step(state, batch)
+
+  def write(self, step, split, figures):
+    events.append(f"figures {step}")
+
+  monkeypatch.setattr(writers.Writer, "write", write)
+  _fit(tmp_path, values(), steps=4, train_step=train_step)
+  assert events == [
+    *("batch 1", "step 1", "batch 2", "step 2", "batch 3", "step 3"),
+    *("batch 4", "figures 2", "step 4", "figures 4"),  # and no batch 5
+  ]
+
+
+def test_a_bad_file_ends_the_run_after_the_steps_before_it(
+  tmp_path, monkeypatch
+):
+  """They are logged and saved: nothing is lost when the file is mended."""
+
+  def values():
+    yield from (0.5, 1.5)
+    raise ValueError("photo3.jpg is torn")
+
+  saved = []
+  monkeypatch.setattr(
+    _Recorder, "save", lambda self, *words: saved.append(words)
+  )
+  with pytest.raises(ValueError, match="photo3.jpg is torn"):
+    _fit(tmp_path, values())
+  ((step, state, figures),) = saved
+  assert (step, int(state.step), figures) == (2, 2, None)
+  lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+  (record,) = [json.loads(line) for line in lines]
+  assert (record["step"], record["loss"]) == (2, 1.5)
+
+
+def test_a_bad_first_file_is_no_step(tmp_path):
+  def values():
+    raise ValueError("photo1.jpg is torn")
+    yield
+
+  with pytest.raises(ValueError, match="photo1.jpg is torn"):
+    _fit(tmp_path, values())
+  assert not (tmp_path / "metrics.jsonl").read_text()
+
+
+def test_nothing_is_moved_behind_the_loops_back(tmp_path):
+  """By a step that takes a number of the host, as a learning rate might be."""
+
+  def train_step(state, batch):
+    return _step(state, {"image": batch["image"] * np.float32(2)})
+
+  with pytest.raises(Exception, match="Disallowed host-to-device transfer"):
+    _fit(tmp_path, train_step=train_step)
+
+
+def test_batches_that_lie_on_the_devices_stay_there():
+  mesh = sharding.create_mesh(data=2, batch_size=4)
+  batch = {"image": np.ones((4, 3), np.float32)}
+  moved = sharding.to_devices(batch, mesh)
+  again = sharding.to_devices(moved, mesh)
+  assert moved["image"].sharding == sharding.by_example(mesh)
+
+  def places(array):
+    return [x.data.unsafe_buffer_pointer() for x in array.addressable_shards]
+
+  assert places(again["image"]) == places(moved["image"])
+  other = jax.device_put(batch["image"], sharding.replicated(mesh))
+  spread = sharding.to_devices({"image": other}, mesh)["image"]
+  assert spread.sharding == sharding.by_example(mesh)
+  np.testing.assert_array_equal(spread, batch["image"])
 
 
 def test_resuming_drops_what_lies_after_the_checkpoint(tmp_path):

@@ -96,7 +96,7 @@ class AlexNet(nn.Module):
           x, 3, strides=strides, dilation=rate, rounding=self.rounding
         )
         reached, rate = (2 * reached, rate) if strides else (reached, 2 * rate)
-        features[f"stage{3 + len(features)}"] = x
+        features[f"stage{3 + len(features)}"] = x = blocks.kept(x)
       if self.lrn and i <= 2:
         x = normalization.local_response_norm(x, size=5, alpha=1e-4, beta=0.75)
     return features

@@ -149,10 +149,10 @@ class GoogLeNet(nn.Module):
 
     image = jnp.asarray(image, self.dtype)
     x = conv(image, 64, 7, "conv1", stride=2, padding=self.first_padding)
-    features = {"stage1": x}
+    features = {"stage1": (x := blocks.kept(x))}
     x = lrn(pool(x, 3))
     x = conv(conv(x, 64, 1, "conv2_reduce"), 192, 3, "conv2")
-    features["stage2"] = x = lrn(x)
+    features["stage2"] = x = blocks.kept(lrn(x))
     x = pool(x, 3)
     for row in ROWS:
       if row.name == "4a":
@@ -160,7 +160,7 @@ class GoogLeNet(nn.Module):
       if row.name == "5a":
         x = pool(x, self.fourth_pool)
       x = self._inception(x, row, conv, rate)
-      features[f"stage{row.name[0]}"] = x
+      features[f"stage{row.name[0]}"] = x = blocks.kept(x)
     return features
 
   def _inception(self, x: Array, row: Row, conv, rate: int) -> Array:

@@ -178,7 +178,7 @@ class ResNet(nn.Module):
       multi_grid=self.multi_grid,
     )
     x = self._stem(jnp.asarray(image, self.dtype), norm)
-    features = {"stage1": x}
+    features = {"stage1": (x := blocks.kept(x))}
     x = pooling.max_pool(x, window=3, stride=2, padding=1)
     for number, (units, width) in enumerate(zip(stages, self.widths), 2):
       for i, (stride, dilation) in enumerate(units, 1):
@@ -188,7 +188,7 @@ class ResNet(nn.Module):
         x, branch = unit(x)
         if (number, i) == (2, 2):
           features["low_level"] = branch
-      features[f"stage{number}"] = x
+      features[f"stage{number}"] = x = blocks.kept(x)
     return features
 
   def _stem(self, x: Array, norm: Callable[..., Array]) -> Array:

@@ -132,5 +132,5 @@ class VGG16(nn.Module):
         )
       if stage >= 3:
         x = blocks.dropout(self, self.dropout, x, train=train)
-      features[f"stage{stage}"] = x
+      features[f"stage{stage}"] = x = blocks.kept(x)
     return features

@@ -196,7 +196,7 @@ class Xception(nn.Module):
     x = nn.relu(norm(x, name="conv1_1_bn"))
     x = conv(self.stem[1], 3, name="conv1_2")(x)
     x = nn.relu(norm(x, name="conv1_2_bn"))
-    features = {"stage1": x}
+    features = {"stage1": (x := blocks.kept(x))}
     nominal = 2  # The stride without dilation, which names the stages.
     for block, stride, rate in plan(self.table, self.output_stride):
       last = block.shortcut == "none"
@@ -214,5 +214,5 @@ class Xception(nn.Module):
       if (nominal, block.stride) == (4, 2):
         features["low_level"] = second
       nominal *= block.stride
-      features[f"stage{nominal.bit_length() - 1}"] = x
+      features[f"stage{nominal.bit_length() - 1}"] = x = blocks.kept(x)
     return features
