@@ -19,6 +19,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+# Seconds before each call: the idle threads of another library's pool spin for
+# a while before they sleep, and would take a core from the call that follows.
+SETTLE = 0.02
+
 RESULTS = pathlib.Path(__file__).resolve().parent / "results"
 
 
@@ -45,6 +49,7 @@ def interleaved(
   began = time.perf_counter()
   for _ in range(rounds):
     for name, function in functions.items():
+      time.sleep(SETTLE)
       start = time.perf_counter()
       jax.block_until_ready(function())
       times[name].append(time.perf_counter() - start)

@@ -178,8 +178,13 @@ def cases(dtype: str) -> Iterator[Case]:
     (1, 256, 16, 16, 3, 1),
     (1, 256, 3, 64, 3, 1),
     (2, 96, 128, 128, 3, 1),
+    (2, 64, 128, 128, 3, 1),
     (1, 64, 256, 256, 3, 1),
     (4, 32, 512, 512, 3, 1),
+    (1, 21, 512, 512, 3, 1),
+    (2, 16, 512, 512, 3, 1),
+    (2, 8, 1024, 1024, 3, 1),
+    (1, 9, 512, 4096, 7, 1),
     (1, 65, 512, 512, 3, 2),
     (1, 65, 256, 256, 3, 6),
     (1, 65, 256, 256, 3, 12),
@@ -187,7 +192,9 @@ def cases(dtype: str) -> Iterator[Case]:
   ):
     padding = rate * (kernel // 2)
     forms = ["native"]
-    forms += ["matrix"] if kernel == 1 else ["row_blocks"]
+    forms += ["matrix"] if kernel == 1 else ["patches", "row_blocks"]
+    if h > 65 and kernel > 1 or kernel > 3:
+      forms.remove("patches" if kernel == 3 else "row_blocks")
     forms += ["space_to_batch"] if rate > 1 else []
     op = "dilated 3x3" if rate > 1 else f"convolution {kernel}x{kernel}"
     yield Case(

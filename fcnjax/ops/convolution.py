@@ -24,11 +24,13 @@ LAYOUT = ("NHWC", "HWIO", "NHWC")
 # Up to so many groups `conv` convolves apart.
 FEW_GROUPS = 4
 
-# On a CPU the filter gradient goes by row blocks over maps of so many pixels,
-# for kernels of so many places; below, and beyond, XLA's own is as fast.
+# On a CPU, convolutions to at most so many pixels in a batch go by patches; and
+# the filter gradient of images of so many pixels by row blocks, for kernels of
+# so many places.
+SMALL_MAP = 512
 LARGE_MAP = 80 * 80
 SMALL_KERNEL = 9
-# Bytes of the patches of a block: what a core's cache holds.
+# Bytes of the shifted rows of a block: what a core's cache holds.
 BLOCK_BYTES = 2**20
 
 # On a GPU, dilations from here on are split; see `conv`.
@@ -55,16 +57,20 @@ def conv(
 
   "matrix": a 1x1 kernel is one matrix product. XLA's convolution reaches a
     third to two thirds of the product's rate on a CPU.
-  "row_blocks": the filter gradient is summed over blocks of rows whose patches
-    stay in the cache, each a matrix product; for stride 1.
+  "patches": all patches beside each other are one matrix product, and so are
+    both gradients; for maps smaller than the kernel, whose gradients XLA
+    computes up to a hundred times slower (FCN's fc6).
+  "row_blocks": the filter gradient is summed over blocks of rows that stay in
+    the cache, by matrix products; for stride 1.
   "space_to_batch": a dilated convolution is a dense one of r x r interleaved
     maps (see `split`); for stride 1 and one rate. XLA has padded the kernels
     of dilated convolutions with zeros on GPUs (openxla/xla#32231).
   "auto": up to `FEW_GROUPS` groups are convolved apart, since XLA's grouped
     convolution is many times slower on a CPU; more stay in one piece. Then, on
-    a CPU "matrix" and "row_blocks", the latter for maps of `LARGE_MAP` pixels
-    and more; on a GPU "space_to_batch" for rates of `LARGE_RATE` and more,
-    which no measurement of ours supports yet; else "native".
+    a CPU "matrix"; "patches" up to `SMALL_MAP` output pixels in a batch;
+    "row_blocks" for images of `LARGE_MAP` pixels and more; on a GPU
+    "space_to_batch" for rates of `LARGE_RATE` and more, which no measurement
+    of ours supports yet; else "native".
 
   Args:
     x: features.
@@ -106,11 +112,12 @@ def conv(
   plain = set(lhs_dilation or (1, 1)) == {1} and not isinstance(padding, str)
   possible = {
     "matrix": plain and kh == kw == 1 and not np.any(padding),
+    "patches": plain,
     "row_blocks": plain and stride == (1, 1),
     "space_to_batch": plain and stride == (1, 1) and rate[0] == rate[1] > 1,
   }
   if implementation == "auto":
-    implementation = _fastest(x, kernel, possible, rate[0])
+    implementation = _fastest(x, kernel, stride, possible, rate[0])
   _check(implementation, ("native", *possible))
   if implementation == "native":
     return _native(x, kernel, stride, padding, **words)
@@ -123,22 +130,29 @@ def conv(
     x = x[:, :: stride[0], :: stride[1]]
     return jnp.einsum("bhwc,cd->bhwd", x, kernel[0, 0], precision=precision)
   edges = tuple(tuple(int(n) for n in pair) for pair in padding)
+  if implementation == "patches":
+    return _patches_conv(x, kernel, stride, edges, rate, precision)
   if implementation == "space_to_batch":
     return _split_conv(x, kernel, edges, rate[0], precision)
   return _conv_by_rows(x, kernel, edges, rate, precision)
 
 
-def _fastest(x, kernel, possible, rate):
+def _fastest(x, kernel, stride, possible, rate):
   """The rule of "auto"."""
   platform = jax.default_backend()
   if platform == "cpu":
+    places = math.prod(kernel.shape[:2])
+    pixels = x.shape[1] * x.shape[2]
     if possible["matrix"]:
       return "matrix"
-    large = x.shape[1] * x.shape[2] >= LARGE_MAP
-    small = math.prod(kernel.shape[:2]) <= SMALL_KERNEL
-    return (
-      "row_blocks" if possible["row_blocks"] and large and small else ("native")
-    )
+    if possible["patches"] and (
+      x.shape[0] * pixels <= SMALL_MAP * math.prod(stride)
+    ):
+      return "patches"
+    if possible["row_blocks"] and (
+      pixels >= LARGE_MAP and places <= SMALL_KERNEL
+    ):
+      return "row_blocks"
   if platform == "gpu" and possible["space_to_batch"] and rate >= LARGE_RATE:
     return "space_to_batch"
   return "native"
@@ -184,38 +198,69 @@ _conv_by_rows.defvjp(_conv_by_rows_fwd, _conv_by_rows_bwd)
 
 
 def _filter_gradient(x, cotangent, kernel, padding, rate, precision):
-  """The sum over all pixels of patch times cotangent, a few rows at a time."""
-  (kh, kw, c, d), (b, oh, ow, _) = kernel.shape, cotangent.shape
-  row_bytes = b * ow * kh * kw * c * x.dtype.itemsize
-  rows = min(oh, max(1, BLOCK_BYTES // row_bytes))
-  blocks = -(-oh // rows)
-  behind = blocks * rows - oh  # Rows whose cotangent is zero.
-  cotangent = jnp.pad(cotangent, ((0, 0), (0, behind), (0, 0), (0, 0)))
-  (top, bottom), sides = padding
-  x = jnp.pad(x, ((0, 0), (top, bottom + behind), sides, (0, 0)))
-  # Channels first, so that a patch is made of whole rows.
-  x = x.transpose(3, 0, 1, 2)
+  """The sum over all pixels of what was seen times the cotangent.
+
+  A few rows of the map at a time, which are shifted to each column of the
+  kernel; to its rows the cotangent is shifted, whose rows lie together.
+  """
+  (kh, kw, c, d), (b, h, _, _) = kernel.shape, x.shape
+  (top, _), sides = padding
+  (_, oh, ow, _) = cotangent.shape
+  rows = min(h, max(1, BLOCK_BYTES // (b * ow * kw * c * x.dtype.itemsize)))
+  blocks = -(-h // rows)
+  behind = blocks * rows - h
+  # Channels first, so that a shifted row is a piece of memory.
+  x = jnp.pad(x, ((0, 0), (0, behind), sides, (0, 0))).transpose(3, 0, 1, 2)
+  # Row r of the map is seen by row r + top - i rate, from the kernel's row i.
+  above = (kh - 1) * rate[0] - top
+  below = blocks * rows + top - oh
+  edges = ((0, 0, 0), (above, below, 0), (0, 0, 0), (0, 0, 0))
+  cotangent = lax.pad(cotangent, jnp.zeros((), cotangent.dtype), edges)
 
   def add_block(total, block):
     first = block * rows
-    patches = [
-      lax.dynamic_slice(
-        x, (0, 0, first + i * rate[0], j * rate[1]), (c, b, rows, ow)
-      ).reshape(c, -1)
-      for i in range(kh)
+    shifted = [
+      lax.dynamic_slice(x, (0, 0, first, j * rate[1]), (c, b, rows, ow))
       for j in range(kw)
     ]
-    part = lax.dynamic_slice_in_dim(cotangent, first, rows, 1)
-    return total + jnp.matmul(
-      jnp.concatenate(patches),
-      part.reshape(-1, d),
-      precision=precision,
-      preferred_element_type=jnp.float32,
-    ), None
+    seen = jnp.concatenate([part.reshape(c, -1) for part in shifted])
+    for i in range(kh):
+      seeing = lax.dynamic_slice_in_dim(
+        cotangent, first + (kh - 1 - i) * rate[0], rows, 1
+      )
+      total[i] += jnp.matmul(
+        seen,
+        seeing.reshape(-1, d),
+        precision=precision,
+        preferred_element_type=jnp.float32,
+      )
+    return total, None
 
-  start = jnp.zeros((kh * kw * c, d), jnp.float32)
+  start = [jnp.zeros((kw * c, d), jnp.float32)] * kh
   total, _ = lax.scan(add_block, start, jnp.arange(blocks))
-  return total.reshape(kernel.shape).astype(kernel.dtype)
+  return jnp.stack(total).reshape(kernel.shape).astype(kernel.dtype)
+
+
+def _patches_conv(x, kernel, stride, padding, rate, precision):
+  """All patches beside each other, in one matrix product."""
+  (kh, kw, c, d), size = kernel.shape, x.shape[1:3]
+  count = tuple(
+    (n + sum(p) - (k - 1) * r - 1) // s + 1
+    for n, p, k, r, s in zip(size, padding, (kh, kw), rate, stride)
+  )
+  windows = windows_lib.Windows(
+    window=(kh, kw),
+    stride=stride,
+    dilation=rate,
+    padding=tuple(p[0] for p in padding),
+    size=size,
+    count=count,
+  )
+  seen = jnp.concatenate(windows_lib.shifts(x, windows), axis=-1)
+  y = jnp.matmul(
+    seen.reshape(-1, kh * kw * c), kernel.reshape(-1, d), precision=precision
+  )
+  return y.reshape(x.shape[0], *count, d)
 
 
 def _split_conv(x, kernel, padding, rate, precision):

@@ -253,6 +253,8 @@ def test_depthwise_conv_equals_torch_and_the_reference(stride, dilation, size):
 # kernel, (h, w), channels in and out, padding, rate, implementation
 FORMS = [
   (1, (7, 6), (5, 3), 0, 1, "matrix"),
+  (3, (7, 6), (5, 3), 1, 1, "patches"),
+  (3, (5, 9), (2, 4), 2, 2, "patches"),
   (3, (7, 6), (5, 3), 1, 1, "row_blocks"),
   (3, (9, 11), (2, 4), 0, 1, "row_blocks"),
   (3, (9, 11), (2, 4), 3, 3, "row_blocks"),
@@ -316,11 +318,12 @@ def test_every_form_of_conv_equals_torch(form, dtype, monkeypatch):
 def test_conv_of_any_shape_equals_xlas(data):
   draw, integers = data.draw, st.integers
   implementation = draw(
-    st.sampled_from(["matrix", "row_blocks", "space_to_batch"])
+    st.sampled_from(["matrix", "patches", "row_blocks", "space_to_batch"])
   )
   side = 1 if implementation == "matrix" else draw(integers(2, 3))
   rate = draw(integers(2, 4)) if implementation == "space_to_batch" else 1
-  stride = draw(integers(1, 3)) if implementation == "matrix" else 1
+  strides = implementation in ("matrix", "patches")
+  stride = draw(integers(1, 3)) if strides else 1
   padding = 0 if implementation == "matrix" else draw(integers(0, 2))
   least = (side - 1) * rate + 1 - 2 * padding
   size = [draw(integers(max(1, least), 13)) for _ in range(2)]
@@ -354,16 +357,20 @@ def test_conv_chooses_by_platform_and_shape(monkeypatch):
     )(x, kernel)
     return str(program)
 
-  x, point = np.zeros((1, 9, 9, 4), np.float32), _normal((1, 1, 4, 4))
+  x, point = np.zeros((1, 24, 24, 4), np.float32), _normal((1, 1, 4, 4))
   large, kernel = np.zeros((1, 81, 81, 4), np.float32), _normal((3, 3, 4, 4))
+  small = np.zeros((1, 9, 9, 4), np.float32)
   around = {"padding": ((1, 1), (1, 1))}
   far = {"padding": ((4, 4), (4, 4)), "rhs_dilation": (4, 4)}
   assert "conv_general" not in primitives(x, point)
+  assert "conv_general" not in primitives(small, kernel, **around)
+  assert "conv_general" in primitives(x, kernel, **around)
   assert "scan" in primitives(large, kernel, **around)
   assert "scan" not in primitives(x, kernel, **around)
-  assert "transpose" not in primitives(x, kernel, **far).split("dot")[0][:400]
+  assert "rhs_dilation=(4, 4)" in primitives(x, kernel, **far)
   monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-  assert "dot_general" not in primitives(x, point)
+  for image, weights in ((x, point), (small, kernel)):
+    assert "dot_general" not in primitives(image, weights)
   assert "scan" not in primitives(large, kernel, **around)
   assert "rhs_dilation=(1, 1)" in primitives(x, kernel, **far)
   assert "rhs_dilation=(4, 4)" not in primitives(x, kernel, **far)
