@@ -22,7 +22,8 @@ import jax.numpy as jnp
 import measure
 import numpy as np
 
-from fcnjax.ops import convolution, pooling, resizing
+from fcnjax import losses
+from fcnjax.ops import convolution, pooling, resizing, upsampled
 from fcnjax.training import host_memory
 
 
@@ -86,12 +87,13 @@ def rows(
   for name, form in case.forms.items():
     call = (*case.arrays, *case.constants)
     forward[name] = functools.partial(jax.jit(form), *call)
-    cotangent = _like(forward[name]())
-    program = jax.jit(
-      functools.partial(_value_and_pullback, form, len(case.arrays))
-    )
     if case.forward_only:
       program, cotangent = jax.jit(lambda _, *a, form=form: form(*a)), 0.0
+    else:
+      cotangent = _like(forward[name]())
+      program = jax.jit(
+        functools.partial(_value_and_pullback, form, len(case.arrays))
+      )
     compiled = program.lower(cotangent, *call).compile()
     memory[name] = measure.peak_memory(compiled)
     both[name] = functools.partial(compiled, cotangent, *call)
@@ -357,6 +359,60 @@ def cases(dtype: str) -> Iterator[Case]:
     constants=(index, packed),
   )
 
+  for h, c, bins in ((65, 512, 6), (60, 2048, 3)):
+    yield Case(
+      "adaptive mean",
+      f"{2 * many}x{h}x{h}x{c} to {bins}",
+      (normal(2 * many, h, h, c),),
+      {
+        "reference": functools.partial(
+          pooling.adaptive_avg_pool_reference, bins=bins
+        ),
+        "matrices": functools.partial(pooling.adaptive_avg_pool, bins=bins),
+      },
+      functools.partial(_torch_adaptive, bins=bins),
+    )
+
+  for (h, w), size, c, convention in (
+    ((256, 512), (1024, 2048), 19, "half_pixel"),
+    ((128, 256), (1024, 2048), 19, "half_pixel"),
+    ((65, 129), (513, 1025), 19, "align_corners"),
+    ((33, 33), (257, 257), 21, "align_corners"),
+  ):
+    scores = jnp.asarray(rng.normal(size=(many, h, w, c)), jnp.float32)
+    label = jnp.asarray(rng.integers(0, c, (many, *size)), jnp.int32)
+    text = f"{many}x{h}x{w}x{c} to {size[0]}x{size[1]}"
+    yield Case(
+      "upsampled loss",
+      text,
+      (scores,),
+      {
+        word: functools.partial(
+          losses.total_upsampled_cross_entropy,
+          convention=convention,
+          implementation=word,
+        )
+        for word in ("plain", "tiles")
+      },
+      functools.partial(_torch_loss, label=label, convention=convention),
+      constants=(label, jnp.ones(label.shape, jnp.float32)),
+    )
+    yield Case(
+      "upsampled arg max",
+      text,
+      (scores,),
+      {
+        word: functools.partial(
+          upsampled.upsampled_argmax,
+          size=size,
+          convention=convention,
+          implementation=word,
+        )
+        for word in ("plain", "tiles")
+      },
+      forward_only=True,
+    )
+
 
 def _value_and_pullback(function, count, cotangent, *arrays):
   arrays, constants = arrays[:count], arrays[count:]
@@ -502,6 +558,29 @@ def _torch_pool(torch, tensor, x, *, window, stride, padding, indices=False):
     return y[0] if indices else y
 
   return operator, (_image(tensor, x),)
+
+
+def _torch_adaptive(torch, tensor, x, *, bins):
+  operator = functools.partial(
+    torch.nn.functional.adaptive_avg_pool2d, output_size=bins
+  )
+  return operator, (_image(tensor, x),)
+
+
+def _torch_loss(torch, tensor, scores, *, label, convention):
+  scores = _image(tensor, scores)
+  label = torch.tensor(np.asarray(label), device=scores.device).long()
+
+  def operator(scores):
+    logits = torch.nn.functional.interpolate(
+      scores,
+      size=tuple(label.shape[1:]),
+      mode="bilinear",
+      align_corners=convention == "align_corners",
+    )
+    return torch.nn.functional.cross_entropy(logits, label, reduction="sum")
+
+  return operator, (scores,)
 
 
 def _torch_unpool(torch, tensor, x, *, index):

@@ -26,10 +26,11 @@ FEW_GROUPS = 4
 
 # On a CPU, convolutions to at most so many pixels in a batch go by patches; and
 # the filter gradient of images of so many pixels by row blocks, for kernels of
-# so many places.
+# so many places and images of so many channels.
 SMALL_MAP = 512
 LARGE_MAP = 80 * 80
 SMALL_KERNEL = 9
+FEW_CHANNELS = 8
 # Bytes of the shifted rows of a block: what a core's cache holds.
 BLOCK_BYTES = 2**20
 
@@ -150,7 +151,9 @@ def _fastest(x, kernel, stride, possible, rate):
     ):
       return "patches"
     if possible["row_blocks"] and (
-      pixels >= LARGE_MAP and places <= SMALL_KERNEL
+      pixels >= LARGE_MAP
+      and places <= SMALL_KERNEL
+      and x.shape[-1] >= FEW_CHANNELS
     ):
       return "row_blocks"
   if platform == "gpu" and possible["space_to_batch"] and rate >= LARGE_RATE:

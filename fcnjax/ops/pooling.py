@@ -421,9 +421,14 @@ def adaptive_avg_pool(
     precision=lax.Precision.HIGHEST,
     preferred_element_type=jnp.float32,
   )
-  # Rows first: their product runs along memory and leaves little to do.
-  y = product("ph,bhwc->bpwc", rows, x.astype(jnp.float32))
-  return product("qw,bpwc->bpqc", columns, y).astype(x.dtype)
+  # An image is one matrix for its rows, and a row one for its columns, so that
+  # nothing is transposed; rows first, since they leave little to do.
+  b, h, w, c = x.shape
+  rows = jnp.broadcast_to(rows, (b, *rows.shape))
+  y = product("bph,bhn->bpn", rows, x.astype(jnp.float32).reshape(b, h, w * c))
+  columns = jnp.broadcast_to(columns, (b * bins[0], *columns.shape))
+  y = product("bqw,bwc->bqc", columns, y.reshape(b * bins[0], w, c))
+  return y.reshape(b, *bins, c).astype(x.dtype)
 
 
 def adaptive_avg_pool_reference(x, bins):
