@@ -194,7 +194,7 @@ def _run(arguments: argparse.Namespace, overrides: Sequence[str]) -> None:
   print(f"{config.model.name}, checkpoint of step {step}", file=sys.stderr)
   size = tuple(config.data.image_size)
   predict.run(
-    workdir.network(config, classes, variables),
+    workdir.network(config, classes, variables, folded=True),
     arguments.inputs,
     arguments.output,
     channels=config.data.channels,

@@ -10,9 +10,11 @@ from typing import Any
 
 import jax
 import ml_collections
+import numpy as np
 
-from fcnjax import _version, checkpoints, errors
+from fcnjax import _version, checkpoints, errors, models
 from fcnjax.cli import build, config as configs, defaults
+from fcnjax.models import folding
 
 # What may change between two starts of one run without a word.
 _FREE = ("log_every", "eval_every", "checkpoint_every", "mesh", "resolved")
@@ -234,10 +236,24 @@ def network(
   variables: dict[str, Any],
   *,
   coarse: bool = False,
+  folded: bool = False,
 ) -> Any:
   """Returns image -> logits of a restored run, by its config's strategy.
 
-  With `coarse`, it may return scores in their place, see `build.predictor`.
+  Args:
+    config: of the run.
+    classes: their names.
+    variables: as restored.
+    coarse: whether it may return scores in their place, see `build.predictor`.
+    folded: whether batch norm is folded into the convolutions; the logits are
+      the same to rounding (docs/performance.md tells what it is worth).
   """
   model = build.model(config, num_classes=len(classes))
+  if folded and "batch_stats" in variables:
+    size = models.MODELS[config.model.name].size
+    image = jax.ShapeDtypeStruct((1, *size, model.in_channels), np.float32)
+    variables = folding.fold_batch_norm(model, variables, image)
+    config = ml_collections.ConfigDict(config.to_dict())
+    config.model.options.norm = "folded"
+    model = build.model(config, num_classes=len(classes))
   return build.predictor(config, model.apply, coarse=coarse)(variables)

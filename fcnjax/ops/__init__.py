@@ -2,11 +2,17 @@
 
 Images are [batch, height, width, channels] everywhere.
 
+Operators that XLA does badly take an `implementation`; "auto" is chosen by
+platform and shape, by the measurements of docs/performance.md.
+
+windows        sliding windows as shifts of the whole map, and their transpose
 pooling        max_pool (windows may overlap); max_pool_with_argmax, max_unpool:
                windows that tile the image, with the place of each maximum as a
-               uint8; conversion of such places from and to the flat indices of
-               torch and TensorFlow; adaptive_avg_pool: any number of bins
-convolution    grouped_conv, depthwise_conv, transposed_conv (learned),
+               uint8 or in 2 bits; conversion of such places from and to the
+               flat indices of torch and TensorFlow; adaptive_avg_pool: any
+               number of bins
+convolution    conv: plain, grouped or dilated; split, join: the interleaved
+               maps of a dilated one; depthwise_conv, transposed_conv (learned),
                bilinear_deconv (fixed), kernel_of_dense: a classifier's layer as
                a convolution
 resizing       resize_bilinear, resize_nearest for labels, bilinear_filter and

@@ -76,6 +76,21 @@ def _split(arrays: Any, parts: int) -> Any:
   )
 
 
+def rematerialised(
+  forward: Callable[..., Any], remat: str
+) -> Callable[..., Any]:
+  """Returns the function, of which autodiff keeps what `remat` says.
+
+  Args:
+    forward: of arrays; what its stages give is named `typing.STAGE`.
+    remat: a word of `REMATS`.
+  """
+  if remat == "none":
+    return forward
+  keep = jax.checkpoint_policies.save_only_these_names(STAGE)
+  return jax.checkpoint(forward, policy=keep)
+
+
 def train_step(
   state: TrainState,
   batch: Batch,
@@ -153,10 +168,7 @@ def train_step(
     forward = functools.partial(
       apply, train=True, mutable=list(collections), **labels
     )
-    if remat == "stage":
-      keep = jax.checkpoint_policies.save_only_these_names(STAGE)
-      forward = jax.checkpoint(forward, policy=keep)
-    outputs, changed = forward(
+    outputs, changed = rematerialised(forward, remat)(
       {"params": params, **collections}, image, rngs={"dropout": key}
     )
     loss = total_loss(outputs, targets, aux_weight=aux_weight)

@@ -78,6 +78,23 @@ def test_accumulation_does_not_change_the_step(normalization):
   chex.assert_trees_all_close(a.params, b.params, rtol=1e-5, atol=1e-6)
 
 
+def test_accumulation_over_devices_does_not_change_the_step():
+  """Two parts of eight images, each spread over four devices."""
+  state, whole = _setup(Linear())
+  _, parts = _setup(Linear(), accumulate=2)
+  mesh = sharding.create_mesh(data=4, batch_size=8)
+  batch = sharding.to_devices(_batch(), mesh)
+  a, metrics_a = jax.jit(whole)(state, _batch())
+  b, metrics_b = jax.jit(parts)(
+    jax.device_put(state, sharding.replicated(mesh)), batch
+  )
+  assert len(batch["image"].sharding.device_set) == 4
+  np.testing.assert_allclose(metrics_a["loss"], metrics_b["loss"], rtol=1e-6)
+  chex.assert_trees_all_close(
+    a.params, jax.device_get(b.params), rtol=1e-5, atol=1e-6
+  )
+
+
 def test_sampling_counts_a_share_of_the_pixels_drawn_anew_at_each_step():
   """The loss of constant logits, summed, counts the pixels: log 3 each."""
   batch = _batch()
