@@ -63,11 +63,11 @@ def main() -> None:
   began = time.monotonic()
   dtype = "float32" if jax.default_backend() == "cpu" else "bfloat16"
   ceilings = {
-    "bandwidth": measure.copy_bandwidth(),
-    "rate": measure.matrix_rate(dtype),
+    "copy_bandwidth": measure.copy_bandwidth(),
+    "matrix_rate": measure.matrix_rate(dtype),
   }
   name = "ops" if not arguments.only else "ops_part"
-  results = measure.Results(name, dtype=dtype, **ceilings)
+  results = measure.Results(name, precision=dtype, **ceilings)
   for case in cases(dtype):
     if arguments.only and case.op not in arguments.only:
       continue
@@ -120,8 +120,8 @@ def rows(
       "forward_ms": 1e3 * forward[name],
       "both_ms": 1e3 * both[name],
       "peak_mb": memory[name] / 2**20 if name in memory else None,
-      "bandwidth_share": moved / both[name] / ceilings["bandwidth"],
-      "rate_share": case.operations / both[name] / ceilings["rate"],
+      "bandwidth_share": moved / both[name] / ceilings["copy_bandwidth"],
+      "rate_share": case.operations / both[name] / ceilings["matrix_rate"],
       "ratio_forward": forward[plain] / forward[name],
       "ratio_both": both[plain] / both[name],
     }

@@ -69,10 +69,28 @@ SECTIONS = {
   "models_all": Section(
     "Every network", "Train step and inference, ours alone.", _NETWORKS
   ),
+  "layers": Section(
+    "Where the time goes",
+    "All convolutions of each network, summed by pass, and the layers in which "
+    "most is lost to PyTorch. Its convolutions are oneDNN's on a CPU; what was "
+    "tried to come closer stands in [decisions](decisions.md).",
+    (
+      ("network", "network"),
+      ("pass", "pass"),
+      ("ms", "ms"),
+      ("torch, ms", "torch_ms"),
+      ("ours / torch", "ratio"),
+      ("most is lost in", "most is lost in"),
+    ),
+  ),
   "ops": Section(
     "Operators",
-    "Forward, and forward and backward, of each implementation. The ratios are "
-    "how many times faster it is than “plain”.",
+    "Forward, and forward and backward, of each implementation. The last two "
+    "columns tell how many times faster it is than the first of its case, "
+    "which is XLA's own or the plainest form. The shares are of the measured "
+    "bandwidth of a copy (inputs and outputs counted once for each pass) and "
+    "of the measured rate of a matrix product; where the data fit in a cache, "
+    "the former passes 1.",
     (
       ("operator", "op"),
       ("case", "case"),
@@ -111,6 +129,11 @@ SECTIONS = {
     (("", "what"), ("seconds", "seconds"), ("times sooner", "ratio")),
   ),
   "pipeline": Section("Data", "What the data paths deliver."),
+  "allocator": Section(
+    "Freed memory",
+    "With memory that is returned to the system when it is freed, as glibc "
+    "does, and kept, as the commands do.",
+  ),
 }
 
 

@@ -1,7 +1,7 @@
 """Stages computed again: the same step, with less kept and more computed.
 
-What autodiff keeps is counted in the program. XLA's CPU compiler joins again
-what is computed twice, so that its memory does not fall; no claim is made there.
+What autodiff keeps is counted in the program. XLA's CPU compiler joins what is
+computed twice, so that its memory does not fall; no claim is made there.
 """
 
 import functools
