@@ -54,7 +54,7 @@ def main() -> None:
 def convolutions(name: str) -> collections.Counter[tuple[Any, ...]]:
   """Returns (image, kernel, stride, padding, rate) -> how often it occurs."""
   entry = models.MODELS[name]
-  size, batch = networks.SMALL[name]
+  size, batch = networks.SMALL.get(name, networks.SMALL_OTHERS)
   model = models.create_model(name, num_classes=21, in_channels=entry.channels)
   found: collections.Counter[tuple[Any, ...]] = collections.Counter()
   original = convolution.conv

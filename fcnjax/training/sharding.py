@@ -53,7 +53,7 @@ def by_example(mesh: Mesh) -> NamedSharding:
 
 def to_devices(
   batch: dict[str, np.ndarray | jax.Array], mesh: Mesh
-) -> dict[str, Any]:
+) -> dict[str, jax.Array]:
   """Returns the global batch, of which this process holds its own examples.
 
   Args:
