@@ -1,11 +1,14 @@
 """What the benchmarks share: fair timing, ceilings, and results that survive.
 
-Nothing here needs TensorFlow or fcnjax; torch only where it is asked for.
+Nothing here needs TensorFlow or fcnjax; torch only where it is asked for. A
+machine with an accelerator may lack jaxtyping, which fcnjax only writes its
+shapes in: then a stand-in takes its place, so import this before fcnjax.
 """
 
 from collections.abc import Callable
 import datetime
 import importlib.metadata
+import importlib.util
 import json
 import os
 import pathlib
@@ -13,6 +16,7 @@ import platform
 import statistics
 import sys
 import time
+import types
 from typing import Any
 
 import jax
@@ -22,6 +26,20 @@ import numpy as np
 # Seconds before each call: the idle threads of another library's pool spin for
 # a while before they sleep, and would take a core from the call that follows.
 SETTLE = 0.02
+
+if importlib.util.find_spec("jaxtyping") is None:
+
+  class _AnyShape:
+    def __class_getitem__(cls, shape):
+      return Any
+
+  class _Jaxtyping(types.ModuleType):
+    def __getattr__(self, name):
+      if name.startswith("__"):
+        raise AttributeError(name)
+      return _AnyShape
+
+  sys.modules["jaxtyping"] = _Jaxtyping("jaxtyping")
 
 RESULTS = pathlib.Path(__file__).resolve().parent / "results"
 

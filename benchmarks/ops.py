@@ -479,6 +479,8 @@ def _torch(case):
     return x.to(getattr(torch, str(case.arrays[0].dtype)))
 
   operator, inputs = case.torch(torch, tensor, *case.arrays)
+  if device == "cuda":
+    operator = torch.compile(operator)
 
   def ready():
     if device == "cuda":

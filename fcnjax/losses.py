@@ -154,10 +154,10 @@ def total_upsampled_cross_entropy(
   """Returns `total_cross_entropy` of scores interpolated to the label's size.
 
   By tiles, the interpolated scores never exist as a whole, and the gradient is
-  computed in the same sweep as the loss: of what the plain form keeps, several
-  times the interpolated scores, nothing is left but an array of the size of
-  `scores`. On two cores this is 5 times as fast too
-  (benchmarks/results/ops_cpu.json).
+  computed in the same sweep as the loss (reverse mode only): what the plain
+  form keeps, several times the interpolated scores, comes down to an array of
+  the size of `scores` and one of the size of `label`. docs/performance.md tells
+  memory and time of both.
 
   Args:
     scores: unnormalised; any float dtype, computed in float32.

@@ -8,6 +8,8 @@ import jax
 from jax.extend import core
 import jax.numpy as jnp
 
+from fcnjax.ops import convolution
+
 # What a value in the program of a network is made from, at most.
 _CONSTANT, _PARAMETER, _DATA = 0, 1, 2
 
@@ -58,9 +60,10 @@ def multiply_adds(
   """
   image = _image(model, size)
   variables = jax.eval_shape(model.init, jax.random.key(0), image)
-  closed = jax.make_jaxpr(lambda v, x: model.apply(v, x, train=False))(
-    variables, image
-  )
+  with convolution.as_one_operation():
+    closed = jax.make_jaxpr(lambda v, x: model.apply(v, x, train=False))(
+      variables, image
+    )
   marks = [_PARAMETER] * len(jax.tree.leaves(variables)) + [_DATA]
   return _walk(closed.jaxpr, marks, space_to_batch)[0]
 
@@ -97,7 +100,8 @@ def training_memory(model: Any, size: tuple[int, int]) -> tuple[int, int]:
 
     return jax.vjp(logits, variables["params"])[1]
 
-  program = jax.make_jaxpr(kept)(variables, image).jaxpr
+  with convolution.as_one_operation():
+    program = jax.make_jaxpr(kept)(variables, image).jaxpr
   given = set(program.invars)
   values = {
     atom

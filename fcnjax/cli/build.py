@@ -284,12 +284,18 @@ def predictor(
 
   def bound(variables: Any) -> PredictFn:
     def seen(image, keys):
+      image = np.asarray(image)
       try:
+        if coarse and not keys and _is_one_call(words, image):
+          found = coarse_network(variables, placed(image))
+          if found.shape[1:3] == image.shape[1:3]:
+            return found
+          # The strategy says what is wrong.
         return _by_views(
           words,
           strategy,
           lambda x: network(variables, placed(x), keys),
-          np.asarray(image),
+          image,
         )
       except ValueError as error:
         raise errors.InputError(
@@ -297,8 +303,6 @@ def predictor(
         ) from error
 
     def predict(image, key=None):
-      if coarse and key is None and _is_one_call(words, image):
-        return coarse_network(variables, placed(np.asarray(image)))
       if key is not None:
         return seen(image, {"dropout": key})
       if not words.samples:

@@ -83,7 +83,7 @@ class Resident:
     if areas.sum() >= 2**31:
       raise errors.InputError(
         f"data.resident: {areas.sum():,} pixels cannot be counted in 31 bits; "
-        "set --config.data.resident=off."
+        "set --config.data.resident=off, for which TensorFlow is needed."
       )
     held = {
       "pixels": {
@@ -105,7 +105,13 @@ class Resident:
     )
     self._names = list(map(str, source.names))
     self._batch_size, self._seed = batch_size, seed
-    jax.eval_shape(make, held, self._where(0))  # Says what does not fit.
+    try:
+      jax.eval_shape(make, held, self._where(0))
+    except errors.InputError:
+      raise
+    except (TypeError, ValueError) as error:
+      words = str(error).splitlines()[0]
+      raise errors.InputError(f"data.transforms: {words}") from error
     self.nbytes = sum(array.nbytes for array in jax.tree.leaves(held))
     self._by_example = by_example
     try:
@@ -115,7 +121,8 @@ class Resident:
         raise
       raise errors.InputError(
         f"data.resident: the training set takes {self.nbytes / 1e9:.1f} GB, "
-        "which the device has not; set --config.data.resident=off."
+        "which the device has not; set --config.data.resident=off, for which "
+        "TensorFlow is needed."
       ) from error
     self._make = jax.jit(make, out_shardings=by_example)
 
@@ -258,7 +265,8 @@ def _augmented(
     raise errors.InputError(
       "data.transforms: on the device, where the training set is held "
       "(data.resident), every example must end in one size; end them with a "
-      "random_crop or a resize, or set --config.data.resident=off."
+      "random_crop or a resize, or set --config.data.resident=off, for which "
+      "TensorFlow is needed."
     )
   return view
 

@@ -6,7 +6,9 @@ measurements behind the choices are made by benchmarks/ops.py and stand in
 docs/performance.md.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+import contextlib
+import contextvars
 import functools
 import math
 from typing import Any
@@ -24,7 +26,7 @@ LAYOUT = ("NHWC", "HWIO", "NHWC")
 # Up to so many groups `conv` convolves apart.
 FEW_GROUPS = 4
 
-# On a CPU, convolutions to at most so many pixels in a batch go by patches; and
+# On a CPU, convolutions of at most so many pixels in a batch go by patches; and
 # the filter gradient of images of so many pixels by row blocks, for kernels of
 # so many places and images of so many channels.
 SMALL_MAP = 512
@@ -36,6 +38,23 @@ BLOCK_BYTES = 2**20
 
 # On a GPU, dilations from here on are split; see `conv`.
 LARGE_RATE = 4
+
+
+_ONE_OPERATION = contextvars.ContextVar("one operation", default=False)
+
+
+@contextlib.contextmanager
+def as_one_operation() -> Iterator[None]:
+  """Within it, "auto" of `conv` is "native", whatever platform and shape.
+
+  A program that is traced then shows the network's convolutions, not how they
+  are computed: for counting.
+  """
+  token = _ONE_OPERATION.set(True)
+  try:
+    yield
+  finally:
+    _ONE_OPERATION.reset(token)
 
 
 def conv(
@@ -54,13 +73,14 @@ def conv(
   """Returns `lax.conv_general_dilated`, channels last.
 
   It takes that function's words, so that `flax.linen.Conv` can be given it.
-  What differs is how it is computed:
+  What differs is how it is computed (and that "row_blocks" has a rule of its
+  own for the derivative: reverse mode only):
 
   "matrix": a 1x1 kernel is one matrix product. XLA's convolution reaches a
     third to two thirds of the product's rate on a CPU.
   "patches": all patches beside each other are one matrix product, and so are
     both gradients; for maps smaller than the kernel, whose gradients XLA
-    computes up to a hundred times slower (FCN's fc6).
+    computes many times slower (FCN's fc6).
   "row_blocks": the filter gradient is summed over blocks of rows that stay in
     the cache, by matrix products; for stride 1.
   "space_to_batch": a dilated convolution is a dense one of r x r interleaved
@@ -68,10 +88,10 @@ def conv(
     of dilated convolutions with zeros on GPUs (openxla/xla#32231).
   "auto": up to `FEW_GROUPS` groups are convolved apart, since XLA's grouped
     convolution is many times slower on a CPU; more stay in one piece. Then, on
-    a CPU "matrix"; "patches" up to `SMALL_MAP` output pixels in a batch;
-    "row_blocks" for images of `LARGE_MAP` pixels and more; on a GPU
-    "space_to_batch" for rates of `LARGE_RATE` and more, which no measurement
-    of ours supports yet; else "native".
+    a CPU "matrix"; "patches" where a batch has at most `SMALL_MAP` pixels for
+    each pixel of a stride; "row_blocks" for images of `LARGE_MAP` pixels and
+    more; on a GPU "space_to_batch" for rates of `LARGE_RATE` and more, which
+    no measurement of ours supports yet; else "native".
 
   Args:
     x: features.
@@ -110,7 +130,14 @@ def conv(
   stride = tuple(window_strides)
   rate = tuple(rhs_dilation or (1, 1))
   kh, kw = kernel.shape[:2]
-  plain = set(lhs_dilation or (1, 1)) == {1} and not isinstance(padding, str)
+  plain = (
+    set(lhs_dilation or (1, 1)) == {1}
+    and not isinstance(padding, str)
+    and all(
+      min(pair) >= 0 and (k - 1) * r < n + sum(pair)
+      for pair, k, r, n in zip(padding, (kh, kw), rate, x.shape[1:3])
+    )
+  )
   possible = {
     "matrix": plain and kh == kw == 1 and not np.any(padding),
     "patches": plain,
@@ -140,7 +167,7 @@ def conv(
 
 def _fastest(x, kernel, stride, possible, rate):
   """The rule of "auto"."""
-  platform = jax.default_backend()
+  platform = "" if _ONE_OPERATION.get() else jax.default_backend()
   if platform == "cpu":
     places = math.prod(kernel.shape[:2])
     pixels = x.shape[1] * x.shape[2]

@@ -39,8 +39,8 @@ def max_pool(
   XLA's own form ("native") searches each window again for its maximum in the
   backward pass (select-and-scatter), which is slow, and refused by XLA's
   deterministic mode on GPUs. In "places" the forward pass notes the number of
-  each maximum, if a gradient is wanted: in a byte, or in 2 bits where windows
-  of at most 4 pixels tile the image.
+  each maximum, if a gradient is wanted (reverse mode only): in a byte, or in 2
+  bits where windows of at most 4 pixels tile the image.
 
   Args:
     x: any real values.
@@ -66,8 +66,8 @@ def max_pool(
       f"{implementation!r}."
     )
   native = implementation == "native"
-  window = _pair(window, "window")
-  stride = window if stride is None else _pair(stride, "stride")
+  window = _pair(window, "window", numbered=not native)
+  stride = window if stride is None else _pair(stride, "stride", numbered=False)
   if stride == window and not padding and dilation == 1 and not native:
     packed = window[0] * window[1] <= 4
     words = {"window": window, "rounding": rounding, "packed": packed}
@@ -199,11 +199,12 @@ def max_pool_with_argmax(
       neighbours, or is larger than the image under "floor".
   """
   window = _pair(window, "window")
-  if stride is not None and _pair(stride, "stride") != window:
+  stride = window if stride is None else _pair(stride, "stride", numbered=False)
+  if stride != window:
     raise ValueError(
       f"stride {stride} differs from window {window}: only windows that tile "
       "the image are supported; leave stride out, or pool without indices by "
-      "flax.linen.max_pool."
+      "max_pool."
     )
   x = jnp.asarray(x)
   pooled = _pooled_size(x.shape[1:3], window, rounding)
@@ -542,11 +543,11 @@ def _chosen(index, window):
   return index[:, :, None, :, None] == places
 
 
-def _pair(value, name):
+def _pair(value, name, *, numbered=True):
   pair = (value, value) if isinstance(value, int) else tuple(value)
   if len(pair) != 2 or min(pair) < 1:
     raise ValueError(f"{name} must be one or two positive ints, got {value}.")
-  if pair[0] * pair[1] > 256:
+  if numbered and pair[0] * pair[1] > 256:
     raise ValueError(
       f"{name} {pair[0]}x{pair[1]} has {pair[0] * pair[1]} positions; a uint8 "
       "index numbers at most 256: use 16x16 or smaller."

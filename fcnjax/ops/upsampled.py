@@ -35,7 +35,7 @@ def uses_tiles(
   """Returns whether scores of `shape` are taken to `size` by tiles.
 
   "auto": where that is growing, and the result has more than 4 MB on a CPU,
-  where tiles are faster from about there on (benchmarks/results/ops_cpu.json),
+  where tiles are faster from about there on (docs/performance.md),
   or 256 MB elsewhere, where only the memory that they save is known.
 
   Args:

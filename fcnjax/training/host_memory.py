@@ -12,8 +12,8 @@ def keep_freed() -> bool:
 
   XLA allocates its buffers anew in each step on a CPU. glibc asks the system
   for every one of more than 32 MB and gives it back at once, so that each step
-  begins with pages that the system has to clear: up to three quarters of the
-  time of an operator that does little else (benchmarks/allocator.py). The
+  begins with pages that the system has to clear, which may take longer than
+  the step's own work (benchmarks/allocator.py, docs/performance.md). The
   process then stays as large as it ever was.
 
   Returns:

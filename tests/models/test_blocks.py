@@ -79,7 +79,9 @@ def test_group_norm_normalises_each_group_of_each_image(channels, groups):
 
 
 def test_an_unknown_norm_is_refused(maps):
-  with pytest.raises(ValueError, match="none, batch, frozen, group; got 'bn'"):
+  with pytest.raises(
+    ValueError, match="none, batch, frozen, folded, group; got 'bn'"
+  ):
     _apply("bn", maps, train=False)
 
 

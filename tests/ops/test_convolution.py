@@ -357,9 +357,9 @@ def test_conv_chooses_by_platform_and_shape(monkeypatch):
     )(x, kernel)
     return str(program)
 
-  x, point = np.zeros((1, 24, 24, 4), np.float32), _normal((1, 1, 4, 4))
-  large, kernel = np.zeros((1, 81, 81, 4), np.float32), _normal((3, 3, 4, 4))
-  small = np.zeros((1, 9, 9, 4), np.float32)
+  x, point = np.zeros((1, 24, 24, 8), np.float32), _normal((1, 1, 8, 4))
+  large, kernel = np.zeros((1, 81, 81, 8), np.float32), _normal((3, 3, 8, 4))
+  small = np.zeros((1, 9, 9, 8), np.float32)
   around = {"padding": ((1, 1), (1, 1))}
   far = {"padding": ((4, 4), (4, 4)), "rhs_dilation": (4, 4)}
   assert "conv_general" not in primitives(x, point)
@@ -368,6 +368,10 @@ def test_conv_chooses_by_platform_and_shape(monkeypatch):
   assert "scan" in primitives(large, kernel, **around)
   assert "scan" not in primitives(x, kernel, **around)
   assert "rhs_dilation=(4, 4)" in primitives(x, kernel, **far)
+  with convolution.as_one_operation():
+    for image, weights in ((x, point), (small, kernel)):
+      assert "dot_general" not in primitives(image, weights)
+    assert "scan" not in primitives(large, kernel, **around)
   monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
   for image, weights in ((x, point), (small, kernel)):
     assert "dot_general" not in primitives(image, weights)
@@ -390,6 +394,23 @@ def test_conv_refuses_what_a_form_cannot_do():
   ):
     with pytest.raises(ValueError, match=message):
       convolution.conv(x, kernel, **words)
+
+
+def test_a_kernel_larger_than_the_map_gives_an_empty_one():
+  x, kernel = np.zeros((1, 4, 4, 3), np.float32), _normal((7, 7, 3, 2))
+  assert convolution.conv(x, kernel).shape == (1, 0, 0, 2)
+  # Padding may be negative for XLA; then XLA computes it.
+  x, kernel = _normal((1, 90, 90, 8)), _normal((3, 3, 8, 2))
+  words = {"padding": ((-1, 0), (0, 1))}
+  ours, theirs = (
+    jax.grad(
+      lambda k, word=word: (
+        convolution.conv(x, k, implementation=word, **words) ** 2
+      ).sum()
+    )(kernel)
+    for word in ("auto", "native")
+  )
+  np.testing.assert_array_equal(ours, theirs)
 
 
 @pytest.mark.parametrize("size", [(8, 12), (7, 9), (2, 3)])

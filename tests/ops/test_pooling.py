@@ -499,6 +499,11 @@ def test_what_packing_and_implementations_refuse():
     pooling.max_unpool(values, index, size=(6, 6))
   with pytest.raises(ValueError, match="implementation must be"):
     pooling.max_pool(x, implementation="fast")
+  # Strides have no numbers, and XLA's windows need none.
+  wide = _image((1, 44, 44, 1))
+  assert pooling.max_pool(wide, window=3, stride=20).shape == (1, 3, 3, 1)
+  native = pooling.max_pool(wide, window=17, stride=9, implementation="native")
+  assert native.shape == (1, 4, 4, 1)
   with pytest.raises(ValueError, match="implementation must be"):
     pooling.max_unpool(
       values, index, size=(6, 6), packed=True, implementation="fast"
