@@ -81,28 +81,27 @@ def resize_bilinear(
     x: any real values.
     size: height and width of the result in pixels.
     convention: where the pixels are; see the module.
-    implementation: "matrices", or "auto": phases along each axis where there
-      is a whole factor.
+    implementation: "phases" or "matrices"; or "auto", phases along each axis
+      that grows by a whole factor and matrices along others.
 
   Returns:
     The image at `size`, computed in float32, in the dtype of `x`.
 
   Raises:
-    ValueError: if `size` is not positive, or the convention or implementation
-      is unknown.
+    ValueError: if `size` is not positive, the convention or implementation is
+      unknown, or the factor is not whole where phases are asked for.
   """
-  if implementation not in ("auto", "matrices"):
+  if implementation not in ("auto", "phases", "matrices"):
     raise ValueError(
-      f'implementation must be "auto" or "matrices", got {implementation!r}.'
+      'implementation must be "auto", "phases" or "matrices", got '
+      f"{implementation!r}."
     )
   _check_convention(convention)
   _check_size(size)
   x = jnp.asarray(x)
   y = x.astype(jnp.float32)
   for axis in (2, 1):  # The last one, of the most pixels, mixes whole rows.
-    y = _resize_axis(
-      y, axis, size[axis - 1], convention, phases=implementation == "auto"
-    )
+    y = _resize_axis(y, axis, size[axis - 1], convention, implementation)
   return y.astype(x.dtype)
 
 
@@ -202,13 +201,15 @@ def center_crop(
   return crop(x, (top, left), size)
 
 
-def _resize_axis(x, axis, size, convention, *, phases):
+def _resize_axis(x, axis, size, convention, implementation):
   n = x.shape[axis]
   if size == n:
     return x
   between = int(convention == "align_corners")
-  grows = phases and size > n > between
-  if grows and (size - between) % (n - between) == 0:
+  grows = size > n > between and (size - between) % (n - between) == 0
+  if implementation == "phases" and not grows:
+    raise ValueError(f"{n} pixels do not grow to {size} by a whole factor.")
+  if implementation != "matrices" and grows:
     factor = (size - between) // (n - between)
     return _upsample_axis(x, axis, factor, convention, n)
   source = source_positions(n, size, convention)

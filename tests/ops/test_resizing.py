@@ -180,3 +180,39 @@ def test_crops(array):
 def test_impossible_sizes_are_refused(call):
   with pytest.raises(ValueError, match="not inside|positive"):
     call(np.zeros((1, 5, 6, 1), np.float32))
+
+
+@pytest.mark.parametrize("size", [(12, 16), (5, 7)])
+@pytest.mark.parametrize("convention", ["half_pixel", "align_corners"])
+def test_gradient_of_bfloat16_is_that_of_float32(size, convention):
+  """Rounded once, as it is summed in float32."""
+  if convention == "align_corners":
+    size = (
+      size[0] - 3,
+      size[1] - 3,
+    )  # From 3 x 4 by 4, and by no whole factor.
+  x, cotangent = _image((1, 3, 4, 2)), _image((1, *size, 2), seed=1)
+  gradients = []
+  for dtype in ("float32", "bfloat16"):
+    _, pullback = jax.vjp(
+      lambda x: _resize_bilinear(x, size, convention=convention),
+      jnp.asarray(x, dtype),
+    )
+    gradients.append(pullback(jnp.asarray(cotangent, dtype))[0])
+  assert gradients[1].dtype == jnp.bfloat16
+  np.testing.assert_allclose(
+    *(np.asarray(g, np.float32) for g in gradients), rtol=2e-2, atol=5e-2
+  )
+
+
+def test_phases_need_a_whole_factor():
+  x = _image((1, 3, 4, 2))
+  np.testing.assert_allclose(
+    resizing.resize_bilinear(x, (9, 8), implementation="phases"),
+    resizing.resize_bilinear(x, (9, 8), implementation="matrices"),
+    atol=1e-6,
+  )
+  with pytest.raises(ValueError, match="3 pixels do not grow to 7"):
+    resizing.resize_bilinear(x, (7, 8), implementation="phases")
+  with pytest.raises(ValueError, match="implementation must be"):
+    resizing.resize_bilinear(x, (7, 8), implementation="fast")
