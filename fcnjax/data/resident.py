@@ -185,6 +185,9 @@ def refusal(
   needed = sum(a.nbytes for m in maps for a in m.values()) / len(maps) * count
   if needed > gigabytes * 1e9:
     return f"it takes {needed / 1e9:.1f} GB"
+  areas = [m["label"].size for m in maps]
+  if sum(areas) / len(areas) * count >= 2**31:
+    return "its pixels cannot be counted in 31 bits"
   sizes = np.unique([m["label"].shape for m in maps], axis=0)
   chosen = recipes.operations(transforms, device_transforms.TRANSFORMS, 0.0)
 
