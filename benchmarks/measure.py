@@ -23,9 +23,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-# Seconds before each call: the idle threads of another library's pool spin for
+# Seconds before each turn: the idle threads of another library's pool spin for
 # a while before they sleep, and would take a core from the call that follows.
 SETTLE = 0.02
+# Calls that take less are made once, untimed, at the beginning of a turn: one's
+# own threads must wake up first.
+SHORT = 0.2
 
 if importlib.util.find_spec("jaxtyping") is None:
 
@@ -68,6 +71,8 @@ def interleaved(
   for _ in range(rounds):
     for name, function in functions.items():
       time.sleep(SETTLE)
+      if not times[name] or times[name][-1] < SHORT:
+        jax.block_until_ready(function())
       start = time.perf_counter()
       jax.block_until_ready(function())
       times[name].append(time.perf_counter() - start)
