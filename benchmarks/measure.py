@@ -13,6 +13,7 @@ import json
 import os
 import pathlib
 import platform
+import shlex
 import statistics
 import sys
 import time
@@ -143,7 +144,7 @@ def environment() -> dict[str, Any]:
     "platform": jax.default_backend(),
     "versions": versions,
     "date": datetime.date.today().isoformat(),
-    "command": " ".join(
+    "command": shlex.join(
       ["python", "benchmarks/" + os.path.basename(sys.argv[0])] + sys.argv[1:]
     ),
   }

@@ -55,7 +55,9 @@ def main() -> None:
   """Measures what is asked for and saves row by row."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument("--against", choices=("torch",))
-  parser.add_argument("--only", nargs="*", default=(), help="operators")
+  parser.add_argument(
+    "--only", nargs="*", default=(), help="operators; rows of others stay"
+  )
   parser.add_argument("--minutes", type=float, default=8.0)
   parser.add_argument("--rounds", type=int, default=9)
   arguments = parser.parse_args()
@@ -66,8 +68,12 @@ def main() -> None:
     "copy_bandwidth": measure.copy_bandwidth(),
     "matrix_rate": measure.matrix_rate(dtype),
   }
-  name = "ops" if not arguments.only else "ops_part"
-  results = measure.Results(name, precision=dtype, **ceilings)
+  results = measure.Results(
+    "ops",
+    keep=lambda row: arguments.only and row["op"] not in arguments.only,
+    precision=dtype,
+    **ceilings,
+  )
   for case in cases(dtype):
     if arguments.only and case.op not in arguments.only:
       continue
