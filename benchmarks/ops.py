@@ -337,33 +337,39 @@ def cases(dtype: str) -> Iterator[Case]:
       functools.partial(_torch_pool, **words),
     )
 
-  x = normal(2 * many, 128, 128, 64)
-  values, index = pooling.max_pool_with_argmax(x)
-  _, packed = pooling.max_pool_with_argmax(x, packed=True)
-  yield Case(
-    "pool with indices",
-    f"{2 * many}x128x128x64",
-    (x,),
-    {
-      "reference": lambda x: pooling.max_pool_with_argmax_reference(x)[0],
-      "places": lambda x: pooling.max_pool_with_argmax(x)[0],
-      "packed": lambda x: pooling.max_pool_with_argmax(x, packed=True)[0],
-    },
-    functools.partial(_torch_pool, window=2, stride=2, padding=0, indices=True),
-  )
-  unpool = functools.partial(pooling.max_unpool, size=(128, 128))
-  yield Case(
-    "unpool 2x2",
-    f"{2 * many}x64x64x64",
-    (values,),
-    {
-      "native": lambda x, i, p: unpool(x, i, implementation="native"),
-      "compare": lambda x, i, p: unpool(x, i),
-      "packed": lambda x, i, p: unpool(x, p, packed=True),
-    },
-    functools.partial(_torch_unpool, index=index),
-    constants=(index, packed),
-  )
+  # The latter is the first pool of SegNet on the images of its paper.
+  for b, h, w in ((2, 128, 128), (1, 360, 480)):
+    x = normal(b * many, h, w, 64)
+    values, index = pooling.max_pool_with_argmax(x)
+    _, packed = pooling.max_pool_with_argmax(x, packed=True)
+    yield Case(
+      "pool with indices",
+      f"{b * many}x{h}x{w}x64",
+      (x,),
+      {
+        "reference": lambda x: pooling.max_pool_with_argmax_reference(x)[0],
+        "places": lambda x: pooling.max_pool_with_argmax(x)[0],
+        "packed": lambda x: pooling.max_pool_with_argmax(x, packed=True)[0],
+      },
+      functools.partial(
+        _torch_pool, window=2, stride=2, padding=0, indices=True
+      ),
+    )
+    unpool = functools.partial(pooling.max_unpool, size=(h, w))
+    yield Case(
+      "unpool 2x2",
+      f"{b * many}x{h // 2}x{w // 2}x64",
+      (values,),
+      {
+        "native": lambda x, i, p, unpool=unpool: unpool(
+          x, i, implementation="native"
+        ),
+        "compare": lambda x, i, p, unpool=unpool: unpool(x, i),
+        "packed": lambda x, i, p, unpool=unpool: unpool(x, p, packed=True),
+      },
+      functools.partial(_torch_unpool, index=index, size=(h, w)),
+      constants=(index, packed),
+    )
 
   for h, c, bins in ((65, 512, 6), (60, 2048, 3)):
     yield Case(
@@ -591,8 +597,8 @@ def _torch_loss(torch, tensor, scores, *, label, convention):
   return operator, (scores,)
 
 
-def _torch_unpool(torch, tensor, x, *, index):
-  flat = pooling.flat_indices(index, size=(128, 128))
+def _torch_unpool(torch, tensor, x, *, index, size):
+  flat = pooling.flat_indices(index, size=size)
   flat = torch.tensor(np.asarray(flat), device=tensor(x).device).long()
   operator = functools.partial(
     torch.nn.functional.max_unpool2d,
