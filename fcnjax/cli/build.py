@@ -13,7 +13,7 @@ from fcnjax import errors, losses, models
 from fcnjax.cli import open_data
 from fcnjax.inference import monte_carlo, tiles, views, whole
 from fcnjax.training import optimizers, schedules, sharding, step as steps
-from fcnjax.typing import PredictFn
+from fcnjax.typing import Coarse, PredictFn
 
 PRECISIONS = ("float32", "bfloat16")
 
@@ -288,7 +288,9 @@ def predictor(
       try:
         if coarse and not keys and _is_one_call(words, image):
           found = coarse_network(variables, placed(image))
-          if found.shape[1:3] == image.shape[1:3]:
+          is_coarse = isinstance(found, Coarse)
+          size = found.size if is_coarse else found.shape[1:3]
+          if tuple(size) == image.shape[1:3]:
             return found
           # The strategy says what is wrong.
         return _by_views(
