@@ -69,14 +69,16 @@ def interleaved(
     jax.block_until_ready(function())
   times: dict[str, list[float]] = {name: [] for name in functions}
   began = time.perf_counter()
+  turns = list(functions.items())
   for _ in range(rounds):
-    for name, function in functions.items():
+    for name, function in turns:
       time.sleep(SETTLE)
       if not times[name] or times[name][-1] < SHORT:
         jax.block_until_ready(function())
       start = time.perf_counter()
       jax.block_until_ready(function())
       times[name].append(time.perf_counter() - start)
+    turns.reverse()  # Nobody always follows the same one.
     if time.perf_counter() - began > budget:
       break
   return times
@@ -115,11 +117,20 @@ def random_variables(shapes: Any, seed: int = 0) -> Any:
 
 
 def copy_bandwidth(megabytes: int = 256) -> float:
-  """Returns bytes a second, read and written, of a large copy."""
+  """Returns bytes a second, read and written, of a large copy.
+
+  Into the buffer that was read, so that no page of memory is new.
+  """
   x = jnp.ones((megabytes * 2**18,), jnp.float32)
-  copy = jax.jit(lambda x: x + 1)
-  times = interleaved({"copy": lambda: copy(x)}, rounds=9)["copy"]
-  return 2 * x.nbytes / median(times)
+  size = x.nbytes
+  copy = jax.jit(lambda x: x + 1, donate_argnums=0)
+
+  def turn():
+    nonlocal x
+    x = copy(x)
+    return x
+
+  return 2 * size / median(interleaved({"copy": turn}, rounds=9)["copy"])
 
 
 def matrix_rate(dtype: str = "float32", side: int | None = None) -> float:

@@ -25,7 +25,9 @@ def test_functions_take_turns(measure):
   calls = []
   functions = {name: lambda name=name: calls.append(name) for name in "ab"}
   times = measure.interleaved(functions, rounds=3)
-  assert calls == list("ab") * 4  # Once beforehand.
+  # Once beforehand; then a short call twice in its turn, of which the second
+  # is timed, and the turns the other way round in every second round.
+  assert "".join(calls) == "ab" + "aabb" + "bbaa" + "aabb"
   assert [len(times[name]) for name in "ab"] == [3, 3]
   times = measure.interleaved(functions, rounds=3, budget=0)
   assert len(times["a"]) == 1

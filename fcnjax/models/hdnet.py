@@ -27,7 +27,7 @@ import numpy as np
 from fcnjax import typing
 from fcnjax.models import blocks
 from fcnjax.models.backbones import resnet
-from fcnjax.ops import attention, resizing
+from fcnjax.ops import attention, pooling, resizing
 
 RANGES = (3, 5, 7, 9, 11, 15, 19)  # pixels, of the feature map
 HFD_WEIGHT = 0.1
@@ -46,13 +46,10 @@ def surroundings(
     kind: "mean", which is float32, or "max", over what of the window lies
       inside the map.
   """
-  window, strides = (1, size, size, 1), (1, 1, 1, 1)
   if kind == "max":
-    return lax.reduce_window(x, -jnp.inf, lax.max, window, strides, "SAME")
-  x = x.astype(jnp.float32)  # 361 pixels are too many for a sum in bfloat16.
-  total = lax.reduce_window(x, 0.0, lax.add, window, strides, "SAME")
-  ones = jnp.ones((1, *x.shape[1:3], 1), x.dtype)
-  return total / lax.reduce_window(ones, 0.0, lax.add, window, strides, "SAME")
+    return pooling.local_max(x, size)
+  # The mean of 361 pixels says more than bfloat16 can hold.
+  return pooling.local_mean(x.astype(jnp.float32), size)
 
 
 class LocationAwareAttention(nn.Module):

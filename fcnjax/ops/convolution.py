@@ -11,7 +11,7 @@ import contextlib
 import contextvars
 import functools
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 from jax import lax
@@ -19,22 +19,29 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 import numpy as np
 
-from fcnjax.ops import resizing, windows as windows_lib
+from fcnjax.ops import resizing, windows as windows_lib, winograd
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
 
 # Up to so many groups `conv` convolves apart.
 FEW_GROUPS = 4
 
-# On a CPU, convolutions of at most so many pixels in a batch go by patches; and
-# the filter gradient of images of so many pixels by row blocks, for kernels of
-# so many places and images of so many channels.
-SMALL_MAP = 512
-LARGE_MAP = 80 * 80
+# On a CPU, in pixels of a batch: so few go by patches, forward and backward.
+SMALL_MAP = 256
+SMALL_MAP_GRADIENT = 512
+# Row blocks are for kernels of so many places and images of so many channels.
 SMALL_KERNEL = 9
 FEW_CHANNELS = 8
 # Bytes of the shifted rows of a block: what a core's cache holds.
 BLOCK_BYTES = 2**20
+# Winograd's form pays for so many pixels and channels, until a map does not fit
+# into the cache beside its mixtures, or, forward, a kernel beside its own; and
+# where tiles have at most so many columns for one of the map.
+WINOGRAD_PIXELS = 256
+WINOGRAD_CHANNELS = 32
+WINOGRAD_MAP_BYTES = 10**7
+WINOGRAD_KERNEL_BYTES = 2**25
+WINOGRAD_WASTE = 1.5
 
 # On a GPU, dilations from here on are split; see `conv`.
 LARGE_RATE = 4
@@ -73,8 +80,8 @@ def conv(
   """Returns `lax.conv_general_dilated`, channels last.
 
   It takes that function's words, so that `flax.linen.Conv` can be given it.
-  What differs is how it is computed (and that "row_blocks" has a rule of its
-  own for the derivative: reverse mode only):
+  What differs is how it is computed (and that "row_blocks" and "winograd" have
+  a rule of their own for the derivative: reverse mode only):
 
   "matrix": a 1x1 kernel is one matrix product. XLA's convolution reaches a
     third to two thirds of the product's rate on a CPU.
@@ -83,15 +90,20 @@ def conv(
     computes many times slower (FCN's fc6).
   "row_blocks": the filter gradient is summed over blocks of rows that stay in
     the cache, by matrix products; for stride 1.
+  "winograd": 3x3 kernels with half of the multiplications, forward and both
+    gradients (see `winograd`); for stride 1 and float32.
   "space_to_batch": a dilated convolution is a dense one of r x r interleaved
     maps (see `split`); for stride 1 and one rate. XLA has padded the kernels
     of dilated convolutions with zeros on GPUs (openxla/xla#32231).
   "auto": up to `FEW_GROUPS` groups are convolved apart, since XLA's grouped
-    convolution is many times slower on a CPU; more stay in one piece. Then, on
-    a CPU "matrix"; "patches" where a batch has at most `SMALL_MAP` pixels for
-    each pixel of a stride; "row_blocks" for images of `LARGE_MAP` pixels and
-    more; on a GPU "space_to_batch" for rates of `LARGE_RATE` and more, which
-    no measurement of ours supports yet; else "native".
+    convolution is many times slower on a CPU; one channel a group is
+    `depthwise_conv`; others stay in one piece. Then, on a CPU, "matrix", or
+    for each of the three passes by itself the first that fits of "winograd"
+    (maps of `WINOGRAD_PIXELS` in a batch to `WINOGRAD_MAP_BYTES`, from
+    `WINOGRAD_CHANNELS` on), "patches" (up to `SMALL_MAP` pixels for each pixel
+    of a stride) and, of the filter gradient, "row_blocks"; on a GPU
+    "space_to_batch" for rates of `LARGE_RATE` and more, which no measurement of
+    ours supports yet; else "native".
 
   Args:
     x: features.
@@ -120,13 +132,30 @@ def conv(
   groups = feature_group_count
   if groups > 1:
     _check(implementation, ("auto", "native"))
-    apart = implementation == "auto" and groups <= FEW_GROUPS
-    if not apart:
-      return _native(x, kernel, window_strides, padding, groups=groups, **words)
-    parts = zip(jnp.split(x, groups, -1), jnp.split(kernel, groups, -1))
-    return jnp.concatenate(
-      [conv(*part, window_strides, padding, **words) for part in parts], axis=-1
-    )
+    whole = implementation == "native" or _ONE_OPERATION.get()
+    stride, rate = tuple(window_strides), tuple(rhs_dilation or (1, 1))
+    if not whole and groups <= FEW_GROUPS:
+      parts = zip(jnp.split(x, groups, -1), jnp.split(kernel, groups, -1))
+      return jnp.concatenate(
+        [conv(*part, window_strides, padding, **words) for part in parts],
+        axis=-1,
+      )
+    if (
+      not whole
+      and groups == x.shape[-1] == kernel.shape[-1]
+      and set(lhs_dilation or (1, 1)) == {1}
+      and len(set(stride)) == len(set(rate)) == 1
+      and not isinstance(padding, str)
+      and len({n for pair in padding for n in pair}) == 1
+    ):
+      return depthwise_conv(
+        x,
+        kernel[:, :, 0],
+        stride=stride[0],
+        dilation=rate[0],
+        padding=padding[0][0],
+      )
+    return _native(x, kernel, window_strides, padding, groups=groups, **words)
   stride = tuple(window_strides)
   rate = tuple(rhs_dilation or (1, 1))
   kh, kw = kernel.shape[:2]
@@ -138,54 +167,109 @@ def conv(
       for pair, k, r, n in zip(padding, (kh, kw), rate, x.shape[1:3])
     )
   )
+  dense = plain and stride == (1, 1)
   possible = {
     "matrix": plain and kh == kw == 1 and not np.any(padding),
     "patches": plain,
-    "row_blocks": plain and stride == (1, 1),
-    "space_to_batch": plain and stride == (1, 1) and rate[0] == rate[1] > 1,
+    "row_blocks": dense,
+    "winograd": dense
+    and kh == kw == winograd.TAPS
+    and x.dtype == kernel.dtype == jnp.float32
+    # The image's gradient is such a convolution of the cotangent.
+    and all(max(p) <= (winograd.TAPS - 1) * r for p, r in zip(padding, rate)),
+    "space_to_batch": dense and rate[0] == rate[1] > 1,
   }
+  passes = _PASSES.get(implementation)
   if implementation == "auto":
-    implementation = _fastest(x, kernel, stride, possible, rate[0])
+    edges = padding if plain else ()
+    implementation, passes = _fastest(x, kernel, stride, edges, rate, possible)
   _check(implementation, ("native", *possible))
   if implementation == "native":
     return _native(x, kernel, stride, padding, **words)
   if not possible[implementation]:
     raise ValueError(
       f'implementation "{implementation}" cannot do a kernel of {(kh, kw)} '
-      f'with stride {stride}, rate {rate} and padding {padding}; use "auto".'
+      f"with stride {stride}, rate {rate}, padding {padding} and {x.dtype}; "
+      'use "auto".'
     )
   if implementation == "matrix":
     x = x[:, :: stride[0], :: stride[1]]
     return jnp.einsum("bhwc,cd->bhwd", x, kernel[0, 0], precision=precision)
   edges = tuple(tuple(int(n) for n in pair) for pair in padding)
-  if implementation == "patches":
-    return _patches_conv(x, kernel, stride, edges, rate, precision)
   if implementation == "space_to_batch":
     return _split_conv(x, kernel, edges, rate[0], precision)
-  return _conv_by_rows(x, kernel, edges, rate, precision)
+  geometry = _Geometry(stride, edges, rate, precision)
+  x, kernel = jnp.asarray(x), jnp.asarray(kernel)
+  return _conv_by_passes(x, kernel, geometry, passes)
 
 
-def _fastest(x, kernel, stride, possible, rate):
-  """The rule of "auto"."""
+class _Passes(NamedTuple):
+  """How each pass of a convolution is computed."""
+
+  forward: str
+  image_gradient: str
+  kernel_gradient: str
+
+
+_PASSES = {
+  "patches": _Passes("patches", "patches", "patches"),
+  "row_blocks": _Passes("native", "native", "row_blocks"),
+  "winograd": _Passes("winograd", "winograd", "winograd"),
+}
+
+
+class _Geometry(NamedTuple):
+  """The words of a convolution that are no arrays."""
+
+  stride: tuple[int, int]
+  padding: tuple[tuple[int, int], tuple[int, int]]
+  rate: tuple[int, int]
+  precision: Any
+
+
+def _fastest(x, kernel, stride, padding, rate, possible):
+  """The rule of "auto": an implementation, and what its passes are."""
   platform = "" if _ONE_OPERATION.get() else jax.default_backend()
-  if platform == "cpu":
-    places = math.prod(kernel.shape[:2])
-    pixels = x.shape[1] * x.shape[2]
-    if possible["matrix"]:
-      return "matrix"
-    if possible["patches"] and (
-      x.shape[0] * pixels <= SMALL_MAP * math.prod(stride)
-    ):
+  if platform == "gpu" and possible["space_to_batch"] and rate[0] >= LARGE_RATE:
+    return "space_to_batch", None
+  if platform != "cpu" or not possible["patches"]:
+    return "native", None
+  if possible["matrix"]:
+    return "matrix", None
+  (b, h, w, c), (kh, kw, _, d) = x.shape, kernel.shape
+  rows, columns = (
+    (n + sum(p) - (k - 1) * r - 1) // s + 1
+    for n, p, k, r, s in zip((h, w), padding, (kh, kw), rate, stride)
+  )
+  few = b * h * w / math.prod(stride)
+
+  def tiles_pay(width):
+    cell = winograd.OUTPUTS * rate[1]
+    return (
+      possible["winograd"]
+      and min(c, d) >= WINOGRAD_CHANNELS
+      and b * rows * columns >= WINOGRAD_PIXELS
+      and 4 * b * max(h * w * c, rows * columns * d) <= WINOGRAD_MAP_BYTES
+      and -(-width // cell) * cell <= WINOGRAD_WASTE * width
+    )
+
+  def of_maps(width):
+    if tiles_pay(width) and 4 * kernel.size <= WINOGRAD_KERNEL_BYTES:
+      return "winograd"
+    return "patches" if few <= SMALL_MAP else "native"
+
+  def of_kernel():
+    if tiles_pay(columns):
+      return "winograd"
+    if few <= SMALL_MAP_GRADIENT:
       return "patches"
-    if possible["row_blocks"] and (
-      pixels >= LARGE_MAP
-      and places <= SMALL_KERNEL
-      and x.shape[-1] >= FEW_CHANNELS
-    ):
-      return "row_blocks"
-  if platform == "gpu" and possible["space_to_batch"] and rate >= LARGE_RATE:
-    return "space_to_batch"
-  return "native"
+    blocks = possible["row_blocks"] and kh * kw <= SMALL_KERNEL
+    return "row_blocks" if blocks and c >= FEW_CHANNELS else "native"
+
+  passes = _Passes(of_maps(columns), of_maps(w), of_kernel())
+  if set(passes) == {"native"}:
+    return "native", None
+  return next(word for word in passes if word != "native"), passes
 
 
 def _native(x, kernel, stride, padding, *, groups=1, **words):
@@ -200,31 +284,62 @@ def _native(x, kernel, stride, padding, *, groups=1, **words):
   )
 
 
-@functools.partial(
-  jax.custom_vjp, nondiff_argnames=("padding", "rate", "precision")
-)
-def _conv_by_rows(x, kernel, padding, rate, precision):
-  return _native(
-    x, kernel, (1, 1), padding, rhs_dilation=rate, precision=precision
+# Three passes, each linear in two of image, kernel and result, and each in a
+# form of its own.
+@functools.partial(jax.custom_vjp, nondiff_argnames=("geometry", "passes"))
+def _conv_by_passes(x, kernel, geometry, passes):
+  return _forward(x, kernel, geometry, passes.forward)
+
+
+def _conv_by_passes_fwd(x, kernel, geometry, passes):
+  return _conv_by_passes(x, kernel, geometry, passes), (x, kernel)
+
+
+def _conv_by_passes_bwd(geometry, passes, kept, cotangent):
+  return (
+    _image_gradient(*kept, cotangent, geometry, passes.image_gradient),
+    _kernel_gradient(*kept, cotangent, geometry, passes.kernel_gradient),
   )
 
 
-def _conv_by_rows_fwd(x, kernel, padding, rate, precision):
-  return _conv_by_rows(x, kernel, padding, rate, precision), (x, kernel)
+_conv_by_passes.defvjp(_conv_by_passes_fwd, _conv_by_passes_bwd)
 
 
-def _conv_by_rows_bwd(padding, rate, precision, kept, cotangent):
-  x, kernel = kept
-  (dx,) = jax.linear_transpose(
-    lambda x: _native(
-      x, kernel, (1, 1), padding, rhs_dilation=rate, precision=precision
-    ),
-    x,
-  )(cotangent)
-  return dx, _filter_gradient(x, cotangent, kernel, padding, rate, precision)
+def _forward(x, kernel, geometry, form):
+  stride, padding, rate, precision = geometry
+  if form == "winograd":
+    return winograd.conv(x, kernel, padding, rate, precision)
+  if form == "patches":
+    return _patches_conv(x, kernel, *geometry)
+  words = {"rhs_dilation": rate, "precision": precision}
+  return _native(x, kernel, stride, padding, **words)
 
 
-_conv_by_rows.defvjp(_conv_by_rows_fwd, _conv_by_rows_bwd)
+def _image_gradient(x, kernel, cotangent, geometry, form):
+  if form == "winograd":
+    _, padding, rate, precision = geometry
+    padding = tuple(
+      tuple((winograd.TAPS - 1) * r - n for n in pair)
+      for pair, r in zip(padding, rate)
+    )
+    turned = kernel[::-1, ::-1].swapaxes(2, 3)
+    return winograd.conv(cotangent, turned, padding, rate, precision)
+  transposed = jax.linear_transpose(
+    lambda x: _forward(x, kernel, geometry, form), x
+  )
+  return transposed(cotangent)[0]
+
+
+def _kernel_gradient(x, kernel, cotangent, geometry, form):
+  _, padding, rate, precision = geometry
+  if form == "winograd":
+    return winograd.filter_gradient(x, cotangent, padding, rate, precision)
+  if form == "row_blocks":
+    return _filter_gradient(x, cotangent, kernel, padding, rate, precision)
+  transposed = jax.linear_transpose(
+    lambda kernel: _forward(x, kernel, geometry, form), kernel
+  )
+  return transposed(cotangent)[0]
 
 
 def _filter_gradient(x, cotangent, kernel, padding, rate, precision):

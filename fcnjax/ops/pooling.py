@@ -29,7 +29,7 @@ def max_pool(
   *,
   window: Window = 2,
   stride: Window | None = None,
-  padding: int = 0,
+  padding: Window = 0,
   dilation: int = 1,
   rounding: Rounding = "floor",
   implementation: str = "auto",
@@ -46,7 +46,8 @@ def max_pool(
     x: any real values.
     window: height and width of the window in pixels, or one number for both.
     stride: pixels from one window to the next; None is the window.
-    padding: pixels of minus infinity on each side, fewer than a window covers.
+    padding: pixels of minus infinity above and below, left and right, or one
+      number for both; fewer than a window covers.
     dilation: pixels from one place of the window to the next.
     rounding: "ceil" (Caffe) pools the last rows and columns that do not fill a
       window, unless they are padding, "floor" drops them.
@@ -68,30 +69,31 @@ def max_pool(
   native = implementation == "native"
   window = _pair(window, "window", numbered=not native)
   stride = window if stride is None else _pair(stride, "stride", numbered=False)
-  if stride == window and not padding and dilation == 1 and not native:
+  padding = (padding, padding) if isinstance(padding, int) else tuple(padding)
+  unpadded = padding == (0, 0) and dilation == 1
+  if stride == window and unpadded and not native:
     packed = window[0] * window[1] <= 4
     words = {"window": window, "rounding": rounding, "packed": packed}
     return max_pool_with_argmax(x, **words)[0]
-  covered = dilation * (min(window) - 1) + 1
-  if not 0 <= padding < covered:
+  covered = tuple(dilation * (places - 1) + 1 for places in window)
+  if not all(0 <= p < k for p, k in zip(padding, covered, strict=True)):
     raise ValueError(
-      f"padding must be in [0, {covered}) for a window of {window} and "
-      f"dilation {dilation}, got {padding}."
+      f"padding must be at least 0 and less than the {covered} pixels that a "
+      f"window of {window} and dilation {dilation} covers, got {padding}."
     )
   x = jnp.asarray(x)
   pads, counts = [], []
-  for side, places, s in zip(x.shape[1:3], window, stride):
-    k = dilation * (places - 1) + 1
-    rest = side + 2 * padding - k
+  for side, k, s, p in zip(x.shape[1:3], covered, stride, padding):
+    rest = side + 2 * p - k
     count = (rest // s if rounding == "floor" else -(-rest // s)) + 1
-    if rounding == "ceil" and (count - 1) * s >= side + padding:
+    if rounding == "ceil" and (count - 1) * s >= side + p:
       count -= 1  # Caffe: no window begins in the padding behind.
     if count < 1:
       raise ValueError(
         f"no window of {window} fits into {x.shape[1:3]} pixels."
       )
     counts.append(count)
-    pads.append((padding, max(0, (count - 1) * s + k - side - padding)))
+    pads.append((p, max(0, (count - 1) * s + k - side - p)))
   if native:
     return lax.reduce_window(
       x,
@@ -106,7 +108,7 @@ def max_pool(
     window=window,
     stride=stride,
     dilation=(dilation, dilation),
-    padding=(padding, padding),
+    padding=padding,
     size=x.shape[1:3],
     count=tuple(counts),
   )
@@ -416,7 +418,68 @@ def adaptive_avg_pool(
   if len(bins) != 2 or min(bins) < 1:
     raise ValueError(f"bins must be one or two positive ints, got {bins}.")
   x = jnp.asarray(x)
-  rows, columns = (_averaging(n, m) for n, m in zip(x.shape[1:3], bins))
+  edges = [_bin_edges(n, m) for n, m in zip(x.shape[1:3], bins)]
+  return _means(x, edges)
+
+
+def local_max(
+  x: Float[Array | np.ndarray, "b h w c"], size: int
+) -> Float[Array, "b h w c"]:
+  """Returns the maximum of the square around each pixel, of what is inside.
+
+  The maximum along rows of the maximum along columns: `size` values twice
+  instead of its square. Of equal values the first in row order has the
+  gradient; reverse mode only, as `max_pool`.
+
+  Args:
+    x: any real values.
+    size: side of the square in pixels, odd.
+
+  Raises:
+    ValueError: if `size` is not a positive odd number.
+  """
+  _check_odd(size)
+  side = size // 2
+  x = max_pool(x, window=(1, size), stride=1, padding=(0, side))
+  return max_pool(x, window=(size, 1), stride=1, padding=(side, 0))
+
+
+def local_mean(
+  x: Float[Array | np.ndarray, "b h w c"], size: int
+) -> Float[Array, "b h w c"]:
+  """Returns the mean of the square around each pixel, of what is inside.
+
+  Two products with averaging matrices, whatever the size of the square.
+
+  Args:
+    x: any real values.
+    size: side of the square in pixels, odd.
+
+  Returns:
+    The means, computed in float32, in the dtype of `x`.
+
+  Raises:
+    ValueError: if `size` is not a positive odd number.
+  """
+  _check_odd(size)
+  x, side = jnp.asarray(x), size // 2
+  edges = []
+  for n in x.shape[1:3]:
+    i = np.arange(n)
+    first, end = np.maximum(i - side, 0), np.minimum(i + side + 1, n)
+    edges.append(np.stack([first, end], axis=1))
+  return _means(x, edges)
+
+
+def _check_odd(size):
+  if size < 1 or size % 2 == 0:
+    raise ValueError(f"size must be a positive odd number, got {size}.")
+
+
+def _means(x, edges):
+  """Returns the means of [first, last + 1) of rows and of columns."""
+  counts = [len(edge) for edge in edges]
+  rows, columns = (_averaging(n, e) for n, e in zip(x.shape[1:3], edges))
   product = functools.partial(
     jnp.einsum,
     precision=lax.Precision.HIGHEST,
@@ -427,9 +490,9 @@ def adaptive_avg_pool(
   b, h, w, c = x.shape
   rows = jnp.broadcast_to(rows, (b, *rows.shape))
   y = product("bph,bhn->bpn", rows, x.astype(jnp.float32).reshape(b, h, w * c))
-  columns = jnp.broadcast_to(columns, (b * bins[0], *columns.shape))
-  y = product("bqw,bwc->bqc", columns, y.reshape(b * bins[0], w, c))
-  return y.reshape(b, *bins, c).astype(x.dtype)
+  columns = jnp.broadcast_to(columns, (b * counts[0], *columns.shape))
+  y = product("bqw,bwc->bqc", columns, y.reshape(b * counts[0], w, c))
+  return y.reshape(b, *counts, c).astype(x.dtype)
 
 
 def adaptive_avg_pool_reference(x, bins):
@@ -474,9 +537,9 @@ def _bin_edges(n, bins):
   return np.stack([i * n // bins, -(-(i + 1) * n // bins)], axis=1)
 
 
-def _averaging(n, bins):
+def _averaging(n, edges):
   """Returns the matrix f32 [bins, n] whose rows average a bin each."""
-  first, end = _bin_edges(n, bins)[:, :, None].transpose(1, 0, 2)
+  first, end = edges[:, :, None].transpose(1, 0, 2)
   # Built on the device from two vectors: no large constant in the program.
   pixel = np.arange(n)[None]
   share = (1 / (end - first)).astype(np.float32)

@@ -260,6 +260,11 @@ FORMS = [
   (3, (9, 11), (2, 4), 3, 3, "row_blocks"),
   (2, (5, 8), (3, 2), 1, 1, "row_blocks"),
   (3, (1, 1), (2, 2), 1, 1, "row_blocks"),
+  (3, (7, 6), (5, 3), 1, 1, "winograd"),
+  (3, (5, 13), (2, 4), 0, 1, "winograd"),
+  (3, (9, 11), (2, 4), 3, 3, "winograd"),
+  (3, (6, 17), (3, 2), 3, 2, "winograd"),
+  (3, (1, 1), (2, 2), 1, 1, "winograd"),
   (3, (8, 12), (2, 3), 4, 4, "space_to_batch"),
   (3, (7, 5), (2, 3), 2, 2, "space_to_batch"),
   (3, (4, 5), (2, 3), 6, 6, "space_to_batch"),
@@ -277,6 +282,14 @@ def _value_and_pullback(function, *primals):
 def test_every_form_of_conv_equals_torch(form, dtype, monkeypatch):
   torch = pytest.importorskip("torch")
   kernel, size, (c, d), padding, rate, implementation = form
+  if implementation == "winograd" and dtype == "bfloat16":
+    with pytest.raises(ValueError, match="winograd.*bfloat16"):
+      convolution.conv(
+        jnp.zeros((1, 5, 5, 2), dtype),
+        jnp.zeros((3, 3, 2, 2), dtype),
+        implementation=implementation,
+      )
+    return
   # A block of a few rows, the last of which is not full.
   monkeypatch.setattr(convolution, "BLOCK_BYTES", 4000)
   x = jnp.asarray(_normal((2, *size, c)), dtype)
@@ -313,15 +326,19 @@ def test_every_form_of_conv_equals_torch(form, dtype, monkeypatch):
     )
 
 
-@hypothesis.settings(max_examples=15)
+@hypothesis.settings(max_examples=20)
 @given(st.data())
 def test_conv_of_any_shape_equals_xlas(data):
   draw, integers = data.draw, st.integers
   implementation = draw(
-    st.sampled_from(["matrix", "patches", "row_blocks", "space_to_batch"])
+    st.sampled_from(
+      ["matrix", "patches", "row_blocks", "winograd", "space_to_batch"]
+    )
   )
-  side = 1 if implementation == "matrix" else draw(integers(2, 3))
-  rate = draw(integers(2, 4)) if implementation == "space_to_batch" else 1
+  sides = {"matrix": (1, 1), "winograd": (3, 3)}
+  side = draw(integers(*sides.get(implementation, (2, 3))))
+  rates = {"space_to_batch": (2, 4), "winograd": (1, 4)}
+  rate = draw(integers(*rates.get(implementation, (1, 1))))
   strides = implementation in ("matrix", "patches")
   stride = draw(integers(1, 3)) if strides else 1
   padding = 0 if implementation == "matrix" else draw(integers(0, 2))
@@ -366,18 +383,115 @@ def test_conv_chooses_by_platform_and_shape(monkeypatch):
   assert "conv_general" not in primitives(small, kernel, **around)
   assert "conv_general" in primitives(x, kernel, **around)
   assert "scan" in primitives(large, kernel, **around)
-  assert "scan" not in primitives(x, kernel, **around)
+  few, narrow = np.zeros((1, 81, 81, 4), np.float32), _normal((3, 3, 4, 4))
+  assert "scan" not in primitives(few, narrow, **around)
   assert "rhs_dilation=(4, 4)" in primitives(x, kernel, **far)
   with convolution.as_one_operation():
     for image, weights in ((x, point), (small, kernel)):
       assert "dot_general" not in primitives(image, weights)
     assert "scan" not in primitives(large, kernel, **around)
+  # Grouped, too, it is one operation for counting.
+  wide, pairs = np.zeros((1, 9, 9, 8), np.float32), _normal((3, 3, 4, 8))
+  words = {"feature_group_count": 2, **around}
+  assert primitives(wide, pairs, **words).count("concatenate") > 0
+  with convolution.as_one_operation():
+    program = primitives(wide, pairs, **words)
+    assert "feature_group_count=2" in program
+    assert "concatenate" not in program
   monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
   for image, weights in ((x, point), (small, kernel)):
     assert "dot_general" not in primitives(image, weights)
   assert "scan" not in primitives(large, kernel, **around)
   assert "rhs_dilation=(1, 1)" in primitives(x, kernel, **far)
   assert "rhs_dilation=(4, 4)" not in primitives(x, kernel, **far)
+
+
+# h, w, c, d, rate -> what each pass is on a CPU.
+CHOICES = [
+  ((24, 24, 32, 32, 1), ("winograd", "winograd", "winograd")),
+  ((24, 24, 32, 32, 2), ("winograd", "winograd", "winograd")),
+  ((24, 24, 32, 31, 1), ("native", "native", "row_blocks")),  # Few channels.
+  ((15, 15, 32, 32, 1), ("patches", "patches", "patches")),  # Few pixels.
+  ((17, 17, 8, 8, 1), ("native", "native", "patches")),
+  ((24, 25, 32, 32, 10), ("native", "native", "row_blocks")),  # Empty tiles.
+  ((1600, 1600, 32, 32, 1), ("native", "native", "row_blocks")),  # The cache.
+  ((24, 24, 2048, 512, 1), ("native", "native", "winograd")),  # The kernel.
+]
+
+
+@pytest.mark.parametrize(("case", "expected"), CHOICES)
+def test_each_pass_of_conv_is_chosen_by_itself(case, expected, monkeypatch):
+  h, w, c, d, rate = case
+  seen = []
+  monkeypatch.setattr(
+    convolution,
+    "_conv_by_passes",
+    lambda x, kernel, geometry, passes: (
+      seen.append(passes) or jnp.zeros((*x.shape[:3], d))
+    ),
+  )
+  convolution.conv(
+    jnp.zeros((1, h, w, c)),
+    jnp.zeros((3, 3, c, d)),
+    padding=((rate, rate),) * 2,
+    rhs_dilation=(rate, rate),
+  )
+  assert seen == [expected]
+
+
+def test_winograd_is_as_exact_as_float32_allows():
+  """Against float64: some times the error of XLA's own sum, not more."""
+  x, kernel = _normal((1, 24, 24, 128)), _normal((3, 3, 128, 64), seed=1)
+
+  def results(implementation, x, kernel):
+    function = functools.partial(
+      convolution.conv,
+      padding=((1, 1), (1, 1)),
+      implementation=implementation,
+    )
+    return jax.tree.leaves(_value_and_pullback(function, x, kernel))
+
+  with jax.enable_x64():
+    truth = results("native", *(jnp.asarray(a, "float64") for a in (x, kernel)))
+  for ours, theirs, exact in zip(
+    results("winograd", x, kernel), results("native", x, kernel), truth
+  ):
+    exact = np.asarray(exact)
+    error, least = (
+      np.linalg.norm(np.asarray(found) - exact) / np.linalg.norm(exact)
+      for found in (ours, theirs)
+    )
+    assert least < 1e-6
+    assert error < 3e-6
+
+
+@pytest.mark.parametrize(
+  ("kernel", "stride", "rate"), [(7, 1, 1), (3, 2, 1), (3, 1, 2)]
+)
+def test_one_channel_a_group_is_depthwise(kernel, stride, rate):
+  x, weights = _normal((2, 15, 14, 8)), _normal((kernel, kernel, 1, 8), seed=1)
+  pad = rate * (kernel // 2)
+  words = {
+    "window_strides": (stride, stride),
+    "padding": ((pad, pad), (pad, pad)),
+    "rhs_dilation": (rate, rate),
+    "feature_group_count": 8,
+  }
+  ours, theirs = (
+    functools.partial(convolution.conv, implementation=word, **words)
+    for word in ("auto", "native")
+  )
+  # A new function each time: traces are kept by it.
+  program = jax.make_jaxpr(lambda x, w: ours(x, w))(x, weights)
+  assert "conv_general" not in str(program)
+  jax.tree.map(
+    functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-4),
+    _value_and_pullback(ours, x, weights),
+    _value_and_pullback(theirs, x, weights),
+  )
+  with convolution.as_one_operation():
+    program = jax.make_jaxpr(lambda x, w: ours(x, w))(x, weights)
+  assert "conv_general" in str(program)
 
 
 def test_conv_refuses_what_a_form_cannot_do():

@@ -1,6 +1,8 @@
 """Pools whose windows overlap or are dilated, against torch."""
 
 import jax
+from jax import lax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -49,9 +51,71 @@ def test_dilated_pools_equal_torch(dilation):
   np.testing.assert_array_equal(got, expected)
 
 
+@pytest.mark.parametrize("size", [1, 3, 19])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_local_maxima_and_means_equal_xlas(size, dtype):
+  rng = np.random.default_rng(0)
+  x = jnp.asarray(rng.normal(size=(2, 7, 12, 5)), dtype)
+  window = (1, size, size, 1)
+
+  def largest(x):
+    return lax.reduce_window(x, -jnp.inf, lax.max, window, (1,) * 4, "SAME")
+
+  def mean(x):
+    x = x.astype(jnp.float32)
+    total, count = (
+      lax.reduce_window(a, 0.0, lax.add, window, (1,) * 4, "SAME")
+      for a in (x, jnp.ones_like(x))
+    )
+    return (total / count).astype(dtype)
+
+  for ours, theirs, bound in (
+    (pooling.local_max, largest, 0),
+    (pooling.local_mean, mean, 1e-5),
+  ):
+    value, pullback = jax.vjp(lambda x, f=ours: f(x, size), x)
+    expected, expected_pullback = jax.vjp(theirs, x)
+    assert value.dtype == x.dtype
+    bound = bound if dtype == "float32" else 1e-2
+    np.testing.assert_allclose(
+      value.astype(jnp.float32), expected.astype(jnp.float32), atol=bound
+    )
+    cotangent = jnp.asarray(rng.normal(size=x.shape), dtype)
+    ours, theirs = (
+      np.asarray(f(cotangent)[0], np.float32)
+      for f in (pullback, expected_pullback)
+    )
+    # In bfloat16 a pixel that is the largest of many sums their cotangents.
+    bound = 1e-5 if dtype == "float32" else 0.05
+    np.testing.assert_allclose(ours, theirs, atol=bound * np.abs(theirs).max())
+
+
+def test_local_maxima_give_their_gradient_to_the_first():
+  x = np.zeros((1, 3, 3, 1), np.float32)
+  gradient = jax.grad(lambda x: pooling.local_max(x, 3)[0, 1, 1, 0])(x)
+  assert gradient[0, 0, 0, 0] == gradient.sum() == 1
+
+
+@pytest.mark.parametrize("size", [0, 2])
+def test_local_maxima_are_of_odd_squares(size):
+  for function in (pooling.local_max, pooling.local_mean):
+    with pytest.raises(ValueError, match="size must be a positive odd"):
+      function(np.zeros((1, 4, 4, 1), np.float32), size)
+
+
+def test_pools_may_be_padded_along_one_side():
+  torch = pytest.importorskip("torch")
+  x = np.random.default_rng(0).normal(size=(1, 5, 6, 2)).astype(np.float32)
+  got = pooling.max_pool(x, window=(1, 3), stride=1, padding=(0, 1))
+  expected = torch.nn.functional.max_pool2d(
+    torch.from_numpy(x).permute(0, 3, 1, 2), (1, 3), 1, padding=(0, 1)
+  ).permute(0, 2, 3, 1)
+  np.testing.assert_array_equal(got, expected)
+
+
 def test_impossible_overlapping_pools():
   x = np.zeros((1, 2, 2, 1), np.float32)
-  with pytest.raises(ValueError, match="padding must be in"):
+  with pytest.raises(ValueError, match="padding must be at least"):
     pooling.max_pool(x, window=3, stride=2, padding=3)
   with pytest.raises(ValueError, match="no window"):
     pooling.max_pool(x, window=3, stride=2)
