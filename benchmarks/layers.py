@@ -118,7 +118,8 @@ def times(image, kernel, stride, padding, rate) -> dict[str, float]:
   for word, program, rival in zip(PASSES, programs, rivals):
     functions[word] = functools.partial(*program)
     functions[f"torch {word}"] = functools.partial(_done, rival)
-  found = measure.interleaved(functions, rounds=3, budget=4)
+  # Three at least, so that one slow call is not a median.
+  found = measure.interleaved(functions, rounds=5, least=3, budget=2)
   return {word: 1e3 * measure.median(t) for word, t in found.items()}
 
 

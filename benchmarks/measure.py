@@ -52,6 +52,7 @@ def interleaved(
   functions: dict[str, Callable[[], Any]],
   *,
   rounds: int = 7,
+  least: int = 1,
   budget: float = float("inf"),
 ) -> dict[str, list[float]]:
   """Returns the seconds of every call: one of each function in each round.
@@ -63,14 +64,15 @@ def interleaved(
     functions: each returns what must be ready before the clock stops: JAX
       arrays, or anything that is ready already. Called once beforehand.
     rounds: calls of each.
-    budget: seconds after which no further round begins; one always runs.
+    least: rounds that run whatever they take.
+    budget: seconds after which no further round begins.
   """
   for function in functions.values():
     jax.block_until_ready(function())
   times: dict[str, list[float]] = {name: [] for name in functions}
   began = time.perf_counter()
   turns = list(functions.items())
-  for _ in range(rounds):
+  for done in range(1, rounds + 1):
     for name, function in turns:
       time.sleep(SETTLE)
       if not times[name] or times[name][-1] < SHORT:
@@ -79,7 +81,7 @@ def interleaved(
       jax.block_until_ready(function())
       times[name].append(time.perf_counter() - start)
     turns.reverse()  # Nobody always follows the same one.
-    if time.perf_counter() - began > budget:
+    if done >= least and time.perf_counter() - began > budget:
       break
   return times
 

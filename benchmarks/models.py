@@ -421,7 +421,7 @@ def _row(
     "program_mb": ours.peak / 2**20,
   }
   peak = (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
-  if peak and way != "folded":  # The process's; of "infer", before.
+  if peak and way != "inference, folded":  # The process's, of what was before.
     row["peak_mb"] = peak / 2**20
   if case.size == models.MODELS[case.name].size:
     keys = ("published_images_per_second", "published_source")

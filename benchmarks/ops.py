@@ -104,11 +104,18 @@ def rows(
     memory[name] = measure.peak_memory(compiled)
     both[name] = functools.partial(compiled, cotangent, *call)
   if arguments.against and case.torch:
-    forward["torch"], both["torch"] = _torch(case)
-  budget = 10.0
-  words = {"rounds": arguments.rounds, "budget": budget}
+    forward["torch"], both["torch"], rivals = _torch(case)
+  words = {"rounds": arguments.rounds, "least": 3, "budget": 6.0}
   forward = _medians(measure.interleaved(forward, **words))
   both = _medians(measure.interleaved(both, **words))
+  # Of an image and a kernel, each gradient by itself.
+  parts: dict[str, dict[str, float]] = {}
+  if len(case.arrays) == 2:
+    for i, key in enumerate(("image_ms", "kernel_ms")):
+      pulls = {name: _pull(case, name, i) for name in case.forms}
+      if "torch" in both:
+        pulls["torch"] = rivals[i]
+      parts[key] = _medians(measure.interleaved(pulls, **words))
   plain = next(iter(case.forms))
   moved = sum(a.nbytes for a in (*case.arrays, *case.constants))
   moved += jax.tree.reduce(
@@ -125,6 +132,7 @@ def rows(
       "plain": name == plain,
       "forward_ms": 1e3 * forward[name],
       "both_ms": 1e3 * both[name],
+      **{key: 1e3 * part[name] for key, part in parts.items()},
       "peak_mb": memory[name] / 2**20 if name in memory else None,
       "bandwidth_share": moved / both[name] / ceilings["copy_bandwidth"],
       "rate_share": case.operations / both[name] / ceilings["matrix_rate"],
@@ -200,10 +208,14 @@ def cases(dtype: str) -> Iterator[Case]:
   ):
     padding = rate * (kernel // 2)
     forms = ["native"]
-    forms += ["matrix"] if kernel == 1 else ["patches", "row_blocks"]
-    if h > 65 and kernel > 1 or kernel > 3:
-      forms.remove("patches" if kernel == 3 else "row_blocks")
+    if kernel == 1:
+      forms.append("matrix")
+    if kernel == 7 or kernel == 3 and h <= 33:
+      forms.append("patches")
+    if kernel == 3:
+      forms += ["row_blocks"] + ["winograd"] * (dtype == "float32")
     forms += ["space_to_batch"] if rate > 1 else []
+    forms.append("auto")
     op = "dilated 3x3" if rate > 1 else f"convolution {kernel}x{kernel}"
     yield Case(
       op,
@@ -389,6 +401,8 @@ def cases(dtype: str) -> Iterator[Case]:
     ((256, 512), (1024, 2048), 19, "half_pixel"),
     ((128, 256), (1024, 2048), 19, "half_pixel"),
     ((65, 129), (513, 1025), 19, "align_corners"),
+    ((65, 65), (513, 513), 21, "align_corners"),
+    ((45, 45), (353, 353), 21, "align_corners"),
     ((33, 33), (257, 257), 21, "align_corners"),
   ):
     scores = jnp.asarray(rng.normal(size=(many, h, w, c)), jnp.float32)
@@ -430,6 +444,20 @@ def _value_and_pullback(function, count, cotangent, *arrays):
   arrays, constants = arrays[:count], arrays[count:]
   value, pullback = jax.vjp(lambda *a: function(*a, *constants), *arrays)
   return value, pullback(cotangent)
+
+
+def _pull(case, name, index):
+  """Returns the call of one array's gradient alone."""
+  form, arrays = case.forms[name], case.arrays
+
+  def pull(cotangent, *arrays):
+    def of_one(array):
+      return form(*arrays[:index], array, *arrays[index + 1 :])
+
+    return jax.vjp(of_one, arrays[index])[1](cotangent)
+
+  shape = jax.eval_shape(form, *arrays)
+  return functools.partial(jax.jit(pull), _like(shape), *arrays)
 
 
 def _like(value):
@@ -479,7 +507,7 @@ def _jax_resize(x, *, size):
 
 
 def _torch(case):
-  """Returns (forward, forward and backward) of a case in torch."""
+  """Returns forward, forward and backward, and each gradient, in torch."""
   import torch
 
   torch.set_num_threads(len(os.sched_getaffinity(0)))
@@ -510,7 +538,13 @@ def _torch(case):
     torch.autograd.grad(operator(*inputs), inputs, cotangent)
     ready()
 
-  return forward, both
+  result = operator(*inputs)
+
+  def pull(index):
+    torch.autograd.grad(result, inputs[index], cotangent, retain_graph=True)
+    ready()
+
+  return forward, both, [functools.partial(pull, i) for i in range(len(inputs))]
 
 
 def _image(tensor, x):

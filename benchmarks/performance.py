@@ -85,7 +85,9 @@ SECTIONS = {
   ),
   "ops": Section(
     "Operators",
-    "Forward, and forward and backward, of each implementation. The last two "
+    "Forward, and forward and backward, of each implementation; of those with "
+    "a kernel also each gradient by itself, which tells where one that stays "
+    "behind PyTorch loses ([decisions](decisions.md) say why). The last two "
     "columns tell how many times faster it is than the first of its case, "
     "which is XLA's own or the plainest form. The shares are of the measured "
     "bandwidth of a copy (inputs and outputs counted once for each pass) and "
@@ -97,6 +99,8 @@ SECTIONS = {
       ("implementation", "implementation"),
       ("forward, ms", "forward_ms"),
       ("both, ms", "both_ms"),
+      ("image's gradient, ms", "image_ms"),
+      ("kernel's gradient, ms", "kernel_ms"),
       ("peak, MB", "peak_mb"),
       ("of the bandwidth", "bandwidth_share"),
       ("of the matrix rate", "rate_share"),

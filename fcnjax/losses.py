@@ -165,14 +165,16 @@ def total_upsampled_cross_entropy(
     weights: from `pixel_weights`.
     convention: of the interpolation, see `resizing`.
     implementation: "plain": interpolation and loss one after the other;
-      "tiles"; or "auto", see `upsampled.uses_tiles`.
+      "tiles"; or "auto", see `upsampled.uses_tiles` (`LOSS_BYTES`).
 
   Raises:
     ValueError: if a word is unknown.
   """
   scores, label = jnp.asarray(scores, jnp.float32), jnp.asarray(label)
   size = label.shape[1:3]
-  if upsampled.uses_tiles(scores.shape, size, implementation):
+  if upsampled.uses_tiles(
+    scores.shape, size, implementation, least=upsampled.LOSS_BYTES
+  ):
     return _by_tiles(scores, label, weights, convention)
   logits = resizing.resize_bilinear(scores, size, convention=convention)
   return total_cross_entropy(logits, label, weights)

@@ -31,6 +31,8 @@ def test_functions_take_turns(measure):
   assert [len(times[name]) for name in "ab"] == [3, 3]
   times = measure.interleaved(functions, rounds=3, budget=0)
   assert len(times["a"]) == 1
+  times = measure.interleaved(functions, rounds=3, least=2, budget=0)
+  assert len(times["a"]) == 2
 
 
 def test_results_are_whole_after_every_row(measure):

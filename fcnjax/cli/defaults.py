@@ -217,6 +217,7 @@ def voc(config: ml_collections.ConfigDict, year: int) -> None:
   """PASCAL VOC of a year, as it is unpacked: 21 classes, 255 ignored."""
   root = f"VOCdevkit/VOC{year}"
   data = config.data
+  config.evaluation.multiple = 64  # Images of many sizes share programs.
   data.source = "folder"
   data.obtain = (
     f"VOC{year} comes from the PASCAL VOC site (TrainVal tar); unpack it so "
@@ -255,6 +256,7 @@ def cityscapes(config: ml_collections.ConfigDict) -> None:
 def pascal_context(config: ml_collections.ConfigDict) -> None:
   """PASCAL-Context: 59 classes from 1 on, 0 is everything else."""
   data = config.data
+  config.evaluation.multiple = 64  # Images of many sizes share programs.
   data.source = "folder"
   data.obtain = (
     "PASCAL-Context is VOC 2010's images (TrainVal tar) and masks made of its "

@@ -39,7 +39,7 @@ BLOCK_BYTES = 2**20
 # where tiles have at most so many columns for one of the map.
 WINOGRAD_PIXELS = 256
 WINOGRAD_CHANNELS = 32
-WINOGRAD_MAP_BYTES = 10**7
+WINOGRAD_MAP_BYTES = 12 * 2**20
 WINOGRAD_KERNEL_BYTES = 2**25
 WINOGRAD_WASTE = 1.5
 

@@ -29,19 +29,31 @@ IMPLEMENTATIONS = ("auto", "plain", "tiles")
 TileFunction = Callable[..., Any]
 
 
+# From how many bytes of interpolated scores on tiles are faster on a CPU
+# (docs/performance.md, "upsampled loss" and "upsampled arg max").
+LOSS_BYTES = 32 * 2**20
+ARGMAX_BYTES = 4 * 2**20
+# Elsewhere only the memory that they save is known.
+ELSEWHERE_BYTES = 256 * 2**20
+
+
 def uses_tiles(
-  shape: tuple[int, ...], size: tuple[int, int], implementation: str
+  shape: tuple[int, ...],
+  size: tuple[int, int],
+  implementation: str,
+  *,
+  least: int,
 ) -> bool:
   """Returns whether scores of `shape` are taken to `size` by tiles.
 
-  "auto": where that is growing, and the result has more than 4 MB on a CPU,
-  where tiles are faster from about there on (docs/performance.md),
-  or 256 MB elsewhere, where only the memory that they save is known.
+  "auto": where that is growing, and the result has at least `least` bytes on a
+  CPU, or `ELSEWHERE_BYTES` on another platform.
 
   Args:
     shape: of the scores, [b, h, w, k].
     size: height and width of the result in pixels.
     implementation: "tiles", "plain" or "auto".
+    least: bytes of float32 scores, `LOSS_BYTES` or `ARGMAX_BYTES`.
 
   Raises:
     ValueError: if the implementation is unknown.
@@ -54,8 +66,9 @@ def uses_tiles(
   if implementation != "auto":
     return implementation == "tiles"
   grows = size[0] > shape[1] and size[1] > shape[2]
-  enough = 4e6 if jax.default_backend() == "cpu" else 256e6
-  return grows and 4 * shape[0] * shape[3] * math.prod(size) > enough
+  on_cpu = jax.default_backend() == "cpu"
+  least = least if on_cpu else ELSEWHERE_BYTES
+  return grows and 4 * shape[0] * shape[3] * math.prod(size) >= least
 
 
 def map_tiles(
@@ -135,6 +148,44 @@ def map_tiles_with_gradient(
   return _joined(values, plan), total.transpose(1, 0, 3, 2)
 
 
+def sum_tiles(
+  function: TileFunction,
+  scores: Float[Array | np.ndarray, "b h w k"],
+  *images: Shaped[Array | np.ndarray, "b oh ow"],
+  size: tuple[int, int],
+  convention: resizing.Convention = "half_pixel",
+  tile: tuple[int, int] | None = None,
+) -> Shaped[Array, "..."]:
+  """Returns the sum over all tiles of what a function makes of each.
+
+  Args:
+    function: (scores f32 [r, b, k, t], inside bool [r, b, t], *images
+      [r, b, t]) -> an array, always of one shape; `inside` tells the pixels
+      that the image has.
+    scores: see `map_tiles`.
+    *images: see `map_tiles`.
+    size: see `map_tiles`.
+    convention: see `map_tiles`.
+    tile: see `map_tiles`.
+  """
+  plan = _plan(scores.shape, size, convention, tile)
+  inside = np.ones((scores.shape[0], *size), bool)
+  coarse = _classes_first(scores)
+
+  def of_tile(tile):
+    _, upsampled, *parts = _upsampled(coarse, tile, plan)
+    return function(upsampled, *parts)
+
+  tiles = (*plan.places, *_cut((inside, *images), plan))
+  first = jax.eval_shape(of_tile, jax.tree.map(lambda x: x[0], tiles))
+  total, _ = lax.scan(
+    lambda total, tile: (total + of_tile(tile), None),
+    jnp.zeros(first.shape, first.dtype),
+    tiles,
+  )
+  return total
+
+
 def upsampled_argmax(
   scores: Float[Array | np.ndarray, "b h w k"],
   size: tuple[int, int],
@@ -149,7 +200,7 @@ def upsampled_argmax(
     size: height and width of the result in pixels.
     convention: where the pixels are; see `resizing`.
     implementation: "plain": of all interpolated scores at once; "tiles"; or
-      "auto", see `uses_tiles`.
+      "auto", see `uses_tiles` (`ARGMAX_BYTES`).
 
   Returns:
     int32 classes in [0, k), of equal scores the first. The implementations
@@ -159,7 +210,7 @@ def upsampled_argmax(
     ValueError: if `size` is not positive, or a word is unknown.
   """
   scores = jnp.asarray(scores)
-  if not uses_tiles(scores.shape, size, implementation):
+  if not uses_tiles(scores.shape, size, implementation, least=ARGMAX_BYTES):
     scores = resizing.resize_bilinear(
       scores.astype(jnp.float32), size, convention=convention
     )

@@ -118,7 +118,10 @@ def evaluate(
 
   for images, labels, valid in batches(padded(), batch_size=batch_size):
     matrix, prediction = _count(
-      predict(images), labels.astype(np.int32), num_classes=num_classes
+      predict(images),
+      labels.astype(np.int32),
+      num_classes=num_classes,
+      mapped=visit is not None,
     )
     # One batch late: the device works while the host waits for the one before.
     if pending is not None:
@@ -134,10 +137,31 @@ def evaluate(
   return total
 
 
-@functools.partial(jax.jit, static_argnames="num_classes")
-def _count(logits, label, *, num_classes):
-  prediction = predicted(logits, label.shape[1:3])
-  matrix = confusion.confusion_matrix(
-    label, prediction, num_classes=num_classes
+@functools.partial(jax.jit, static_argnames=("num_classes", "mapped"))
+def _count(logits, label, *, num_classes, mapped):
+  """Returns the matrix of a batch and, if it is to be mapped, the classes."""
+  count = functools.partial(confusion.confusion_matrix, num_classes=num_classes)
+  size = label.shape[1:3]
+  if mapped or not _by_tiles(logits, size):
+    prediction = predicted(logits, size)
+    return count(label, prediction), prediction if mapped else None
+
+  def of_tile(scores, inside, label):
+    label = jax.numpy.where(inside, label, IGNORE)
+    return count(label, jax.numpy.argmax(scores, axis=2))
+
+  matrix = upsampled.sum_tiles(
+    of_tile, logits.scores, label, size=size, convention=logits.convention
   )
-  return matrix, prediction
+  return matrix, None
+
+
+def _by_tiles(logits, size):
+  """Whether nothing of the image's size need exist but the label."""
+  return (
+    isinstance(logits, Coarse)
+    and logits.size == tuple(size)
+    and upsampled.uses_tiles(
+      logits.scores.shape, size, "auto", least=upsampled.ARGMAX_BYTES
+    )
+  )

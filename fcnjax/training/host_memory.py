@@ -4,7 +4,7 @@ import ctypes
 import platform
 
 # Of mallopt(3).
-_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -2, -4, -8
 
 
 def keep_freed() -> bool:
@@ -14,7 +14,8 @@ def keep_freed() -> bool:
   for every one of more than 32 MB and gives it back at once, so that each step
   begins with pages that the system has to clear, which may take longer than
   the step's own work (benchmarks/allocator.py, docs/performance.md). The
-  process then stays as large as it ever was.
+  process then stays as large as it ever was. To be called before there are
+  threads: those that have an arena of their own keep it.
 
   Returns:
     Whether that was done: under glibc only.
@@ -25,6 +26,9 @@ def keep_freed() -> bool:
   return all(
     libc.mallopt(option, value)
     for option, value in (
+      # A thread's own arena gives back each heap that is empty, whatever else
+      # is said; there must be none but the first.
+      (_M_ARENA_MAX, 1),
       (_M_MMAP_MAX, 0),
       (_M_TRIM_THRESHOLD, 2**31 - 1),
       (_M_TOP_PAD, 64 * 2**20),

@@ -128,7 +128,7 @@ def train_step(
       probabilities in units of the largest, with which a pixel's loss counts.
     accumulate: number of parts that the batch is cut into, one after another
       through the network; the gradient is that of the whole batch. Batch norm
-      sees the parts.
+      sees the parts, and a loss of the model's own is the mean of theirs.
     ema_decay: of the moving average of the parameters, if the state has one.
     takes_label: whether the model is called with the labels too and may give a
       "loss" of its own, a mean over pixels, which is added.

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fcnjax.ops import convolution, resizing
+from fcnjax.ops import convolution, pooling, resizing
 
 # kernel, stride, padding
 SETTINGS = [
@@ -492,6 +492,69 @@ def test_one_channel_a_group_is_depthwise(kernel, stride, rate):
   with convolution.as_one_operation():
     program = jax.make_jaxpr(lambda x, w: ours(x, w))(x, weights)
   assert "conv_general" in str(program)
+
+
+# Operators on x [2, 9, 8, 6] and a kernel, None where there is none.
+BFLOAT16 = {
+  "depthwise": (convolution.depthwise_conv, (3, 3, 6)),
+  "depthwise, stride 2": (
+    functools.partial(convolution.depthwise_conv, stride=2),
+    (3, 3, 6),
+  ),
+  "depthwise, rate 2": (
+    functools.partial(convolution.depthwise_conv, dilation=2),
+    (3, 3, 6),
+  ),
+  "transposed 2x2": (
+    functools.partial(convolution.transposed_conv, stride=2),
+    (2, 2, 6, 5),
+  ),
+  "transposed 4x4": (
+    functools.partial(convolution.transposed_conv, stride=2, padding=1),
+    (4, 4, 6, 5),
+  ),
+  "two groups": (
+    functools.partial(convolution.conv, feature_group_count=2),
+    (3, 3, 3, 4),
+  ),
+  "bilinear deconv": (
+    lambda x, _: convolution.bilinear_deconv(x, factor=2),
+    None,
+  ),
+  "adaptive mean": (lambda x, _: pooling.adaptive_avg_pool(x, 4), None),
+  "bilinear": (lambda x, _: resizing.resize_bilinear(x, (27, 24)), None),
+  "split": (
+    lambda x, _: convolution.join(
+      convolution.clear_outside(convolution.split(x, 4), 4, size=(9, 8)),
+      4,
+      size=(9, 8),
+    ),
+    None,
+  ),
+}
+
+
+@pytest.mark.parametrize("name", BFLOAT16)
+def test_bfloat16_gradients_are_float32s_rounded(name):
+  """Of the same rounded numbers: each is rounded once, not each summand."""
+  function, shape = BFLOAT16[name]
+  x = jnp.asarray(_normal((2, 9, 8, 6)), jnp.bfloat16)
+  kernel = None if shape is None else jnp.asarray(_normal(shape), jnp.bfloat16)
+  found = {}
+  for dtype in (jnp.bfloat16, jnp.float32):
+    arrays = jax.tree.map(lambda a, dtype=dtype: a.astype(dtype), (x, kernel))
+    value, pullback = jax.vjp(jax.jit(function), *arrays)
+    cotangent = jnp.asarray(_normal(value.shape, 2), jnp.bfloat16)
+    gradients = pullback(cotangent.astype(dtype))
+    assert all(g.dtype == dtype for g in jax.tree.leaves(gradients))
+    found[dtype] = jax.tree.leaves(gradients)
+  for ours, exact in zip(found[jnp.bfloat16], found[jnp.float32]):
+    ours, exact = np.asarray(ours, np.float32), np.asarray(exact)
+    # A bfloat16 has 8 bits: half a unit of the last is 2^-9 of the value; sums
+    # of a few terms that cancel have rounded terms, too.
+    np.testing.assert_allclose(
+      ours, exact, rtol=2**-7, atol=2**-7 * np.abs(exact).max()
+    )
 
 
 def test_conv_refuses_what_a_form_cannot_do():

@@ -216,9 +216,31 @@ def test_at_full_size_tiles_need_a_quarter_of_the_memory():
   assert memory("tiles") < memory("plain") / 4
 
 
+def test_sums_over_tiles_count_every_pixel_once():
+  scores = np.random.default_rng(0).normal(size=(2, 3, 5, 4))
+  scores = scores.astype(np.float32)
+  image = np.random.default_rng(1).normal(size=(2, 11, 20))
+
+  def sums(tile, inside, part):
+    of_scores = jnp.where(inside[:, :, None], tile, 0).sum((0, 1, 3))
+    return jnp.stack([*of_scores, inside.sum(), part.sum()])
+
+  found = upsampled.sum_tiles(
+    sums, scores, image.astype(np.float32), size=(11, 20), tile=(4, 8)
+  )
+  whole = resizing.resize_bilinear(scores, (11, 20)).sum((0, 1, 2))
+  np.testing.assert_allclose(
+    found, [*whole, image.size, image.sum()], rtol=1e-4, atol=1e-3
+  )
+
+
 def test_automatic_is_tiles_where_scores_grow():
-  assert upsampled.uses_tiles((1, 256, 512, 19), (1024, 2048), "auto")
-  assert not upsampled.uses_tiles((1, 64, 64, 19), (64, 32), "auto")
+  loss = {"least": upsampled.LOSS_BYTES}
+  assert upsampled.uses_tiles((1, 256, 512, 19), (1024, 2048), "auto", **loss)
+  assert not upsampled.uses_tiles((1, 64, 64, 19), (64, 32), "auto", **loss)
+  middle = (1, 65, 65, 21), (513, 513), "auto"
+  assert not upsampled.uses_tiles(*middle, **loss)
+  assert upsampled.uses_tiles(*middle, least=upsampled.ARGMAX_BYTES)
 
 
 def test_unknown_words_are_refused():

@@ -88,6 +88,27 @@ def test_coarse_scores_count_as_their_logits_do(size):
   np.testing.assert_array_equal(*matrices)
   np.testing.assert_array_equal(*maps)
   assert matrices[0].sum() == label.size
+  # Where nobody looks at the classes, there is no map of them.
+  counted = evaluation.evaluate(lambda image: coarse, [example], num_classes=20)
+  np.testing.assert_array_equal(counted, matrices[0])
+
+
+def test_counting_needs_no_map_of_classes():
+  scores = jax.ShapeDtypeStruct((1, 64, 128, 19), jnp.float32)
+  label = jax.ShapeDtypeStruct((1, 512, 1024), jnp.int32)
+
+  def memory(mapped):
+    def count(scores, label):
+      coarse = typing.Coarse(scores, (512, 1024))
+      return evaluation._count(coarse, label, num_classes=19, mapped=mapped)
+
+    _, prediction = jax.eval_shape(count, scores, label)
+    assert (prediction is not None) == mapped
+    compiled = jax.jit(count).lower(scores, label).compile()
+    memory = compiled.memory_analysis()
+    return memory.temp_size_in_bytes + memory.output_size_in_bytes
+
+  assert memory(False) < memory(True) - 4 * 512 * 1024  # A map of int32.
 
 
 def test_no_example_gives_zeros():

@@ -33,6 +33,45 @@ def _faults(kind):
   return int(done.stdout)
 
 
+# Page faults of copies of 16 MB by XLA, whose threads free what they do.
+XLA = """
+import resource, sys
+from fcnjax.training import host_memory
+import jax, jax.numpy as jnp
+if sys.argv[1] == "kept":
+  assert host_memory.keep_freed()
+copy = jax.jit(lambda x: x + 1)
+x = jnp.ones((2**22,))
+def faults():
+  for _ in range(20):
+    copy(x).block_until_ready()
+  return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+before = faults()
+print(faults() - before)
+"""
+
+
+def _faults_of_xla(kind):
+  done = subprocess.run(
+    [sys.executable, "-c", XLA, kind],
+    check=True,
+    capture_output=True,
+    text=True,
+  )
+  return int(done.stdout)
+
+
+def test_what_xla_frees_is_used_again():
+  """Also by the threads that have, by default, an arena of their own."""
+  if platform.libc_ver()[0] != "glibc":
+    pytest.skip("glibc only")
+  pages = 2**24 // 4096
+  returned, kept = _faults_of_xla("returned"), _faults_of_xla("kept")
+  # Twenty copies; huge pages would make both few.
+  assert kept < 2 * pages
+  assert kept < returned / 4 or returned < pages
+
+
 def test_what_is_freed_is_used_again():
   if platform.libc_ver()[0] != "glibc":
     pytest.skip("glibc only")
