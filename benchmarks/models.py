@@ -74,8 +74,8 @@ IGNORED = 0.05  # share of the pixels
 
 def main() -> None:
   """Measures what is asked for and prints a table."""
-  arguments = _arguments()
   host_memory.keep_freed()  # As the commands do, for torch too.
+  arguments = _arguments()
   if arguments.one:
     for row in rows(arguments.one, arguments):
       print("ROW", json.dumps(row), flush=True)

@@ -98,6 +98,7 @@ class Scores(nn.Module):
 
 def main() -> None:
   """Measures all cases and prints what came out."""
+  host_memory.keep_freed()  # As the commands do, for torch too.
   gpu = jax.default_backend() == "gpu"
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument(
@@ -107,7 +108,6 @@ def main() -> None:
   )
   parser.add_argument("--rounds", type=int, default=5)
   arguments = parser.parse_args()
-  host_memory.keep_freed()  # As the commands do, for torch too.
   began = time.perf_counter()
   results = measure.Results("patches", precision=arguments.precision)
   for name, case in CASES.items():

@@ -317,13 +317,7 @@ def _forward(x, kernel, geometry, form):
 
 def _image_gradient(x, kernel, cotangent, geometry, form):
   if form == "winograd":
-    _, padding, rate, precision = geometry
-    padding = tuple(
-      tuple((winograd.TAPS - 1) * r - n for n in pair)
-      for pair, r in zip(padding, rate)
-    )
-    turned = kernel[::-1, ::-1].swapaxes(2, 3)
-    return winograd.conv(cotangent, turned, padding, rate, precision)
+    return winograd.image_gradient(cotangent, kernel, *geometry[1:])
   transposed = jax.linear_transpose(
     lambda x: _forward(x, kernel, geometry, form), x
   )
