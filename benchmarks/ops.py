@@ -116,10 +116,10 @@ def rows(
   words = {"rounds": arguments.rounds, "least": 3, "budget": 6.0}
   forward = _medians(measure.interleaved(forward, **words))
   both = _medians(measure.interleaved(both, **words))
-  # Of an image and a kernel, each gradient by itself.
+  # Each gradient by itself: of the image and, where there is one, the kernel.
   parts: dict[str, dict[str, float]] = {}
-  if len(case.arrays) == 2:
-    for i, key in enumerate(("image_ms", "kernel_ms")):
+  if not case.forward_only:
+    for i, key in zip(range(len(case.arrays)), ("image_ms", "kernel_ms")):
       pulls = {name: _pull(case, name, i) for name in case.forms}
       if "torch" in both:
         pulls["torch"] = rivals[i]
@@ -456,7 +456,7 @@ def _value_and_pullback(function, count, cotangent, *arrays):
 
 def _pull(case, name, index):
   """Returns the call of one array's gradient alone."""
-  form, arrays = case.forms[name], case.arrays
+  form, arrays = case.forms[name], (*case.arrays, *case.constants)
 
   def pull(cotangent, *arrays):
     def of_one(array):

@@ -85,9 +85,9 @@ SECTIONS = {
   ),
   "ops": Section(
     "Operators",
-    "Forward, and forward and backward, of each implementation; of those with "
-    "a kernel also each gradient by itself, which tells where one that stays "
-    "behind PyTorch loses ([decisions](decisions.md) say why). The last two "
+    "Forward, forward and backward, and each gradient by itself, which tells "
+    "where one that stays behind PyTorch loses ([decisions](decisions.md) say "
+    "why); a gradient may need parts of the forward pass. The last two "
     "columns tell how many times faster it is than the first of its case, "
     "which is XLA's own or the plainest form. The shares are of the measured "
     "bandwidth of a copy (inputs and outputs counted once for each pass) and "
