@@ -33,7 +33,7 @@ import small
 from fcnjax import models
 from fcnjax.cli import build, workdir
 from fcnjax.models import dilation
-from fcnjax.ops import convolution, resizing
+from fcnjax.ops import resizing, transposed
 from fcnjax.typing import IGNORE
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -194,7 +194,7 @@ def _frontend_scores(split: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _logits(scores):
-  upsampled = convolution.bilinear_deconv(scores, factor=dilation.STRIDE)
+  upsampled = transposed.bilinear_deconv(scores, factor=dilation.STRIDE)
   return resizing.crop(upsampled, dilation.STRIDE // 2, FRONTEND_SIZE)
 
 

@@ -23,7 +23,15 @@ import measure
 import numpy as np
 
 from fcnjax import losses
-from fcnjax.ops import convolution, pooling, resizing, upsampled
+from fcnjax.ops import (
+  convolution,
+  depthwise,
+  interleaved,
+  pooling,
+  resizing,
+  transposed,
+  upsampled,
+)
 from fcnjax.training import host_memory
 
 
@@ -175,7 +183,7 @@ def cases(dtype: str) -> Iterator[Case]:
       (normal(b * many, h, h, c), normal(3, 3, c)),
       {
         name: functools.partial(
-          convolution.depthwise_conv, implementation=name, **words
+          depthwise.depthwise_conv, implementation=name, **words
         )
         for name in ("native", "shifts")
       },
@@ -275,7 +283,7 @@ def cases(dtype: str) -> Iterator[Case]:
       (normal(b * many, h, h, c), normal(2, 2, c, d)),
       {
         name: functools.partial(
-          convolution.transposed_conv, stride=2, implementation=name
+          transposed.transposed_conv, stride=2, implementation=name
         )
         for name in ("native", "phases")
       },
@@ -320,12 +328,12 @@ def cases(dtype: str) -> Iterator[Case]:
     f"{many}x64x64x21",
     (normal(many, 64, 64, 21),),
     {
-      "native": lambda x: convolution.transposed_conv(
+      "native": lambda x: transposed.transposed_conv(
         x, kernel, stride=8, implementation="native"
       ),
-      "phases": lambda x: convolution.transposed_conv(x, kernel, stride=8),
+      "phases": lambda x: transposed.transposed_conv(x, kernel, stride=8),
       "bilinear_deconv": functools.partial(
-        convolution.bilinear_deconv, factor=8
+        transposed.bilinear_deconv, factor=8
       ),
     },
     functools.partial(_torch_bilinear_deconv, factor=8),
@@ -489,13 +497,13 @@ def _layers(x, kernel, *, rate, implementation):
 
 def _split_layers(x, kernel, *, rate):
   size = x.shape[1:3]
-  x = convolution.split(x, rate)
+  x = interleaved.split(x, rate)
   for _ in range(3):
     x = convolution.conv(
       x, kernel, padding=((1, 1), (1, 1)), implementation="native"
     )
-    x = convolution.clear_outside(jax.nn.relu(x), rate, size=size)
-  return convolution.join(x, rate, size=size)
+    x = interleaved.clear_outside(jax.nn.relu(x), rate, size=size)
+  return interleaved.join(x, rate, size=size)
 
 
 def _jax_resize(x, *, size):

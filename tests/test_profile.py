@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import pytest
 
 from fcnjax import models, profile
-from fcnjax.ops import convolution, pooling, resizing
+from fcnjax.ops import pooling, resizing, transposed
 
 
 class _Network(nn.Module):
@@ -79,21 +79,21 @@ def test_space_to_batch_pads_dilated_convolutions_to_their_rate():
 
 def test_a_transposed_convolution_counts_each_input_once_a_tap():
   def up(kernel, image):
-    return convolution.transposed_conv(image, kernel, stride=2)
+    return transposed.transposed_conv(image, kernel, stride=2)
 
   assert _count(up, (2, 2, 3, 5)) == 10 * 7 * 4 * 3 * 5
 
 
 def test_a_kernel_longer_than_the_stride_counts_no_padding():
   def up(kernel, image):
-    return convolution.transposed_conv(image, kernel, stride=2)
+    return transposed.transposed_conv(image, kernel, stride=2)
 
   assert _count(up, (4, 4, 3, 5)) == 10 * 7 * 16 * 3 * 5
 
 
 def test_fixed_interpolation_is_free():
   def resize(kernel, image):
-    image = convolution.bilinear_deconv(image, factor=4)
+    image = transposed.bilinear_deconv(image, factor=4)
     return resizing.resize_bilinear(image, (9, 8)) * kernel
 
   assert _count(resize, (1, 1, 1, 3)) == 0

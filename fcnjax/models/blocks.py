@@ -24,7 +24,7 @@ from jaxtyping import Array, Float
 import numpy as np
 
 from fcnjax import typing
-from fcnjax.ops import convolution, pooling, resizing
+from fcnjax.ops import convolution, depthwise, pooling, resizing, transposed
 
 # He et al. 2015 as Caffe's "msra" filler and U-Net write it: a normal
 # distribution, not truncated, of variance 2 / incoming connections.
@@ -300,7 +300,7 @@ class UpConv(nn.Module):
       "bias", jax.nn.initializers.zeros, (self.features,), jnp.float32
     )
     x, kernel, bias = (jnp.asarray(v, self.dtype) for v in (x, kernel, bias))
-    y = convolution.transposed_conv(x, kernel, stride=side)
+    y = transposed.transposed_conv(x, kernel, stride=side)
     return y + bias.reshape(1, 1, 1, -1)
 
 
@@ -320,13 +320,13 @@ class Upscore(nn.Module):
   @nn.compact
   def __call__(self, x: Float[Array, "b h w k"]) -> Float[Array, "b h2 w2 k"]:
     if not self.learned:
-      return convolution.bilinear_deconv(
+      return transposed.bilinear_deconv(
         x, factor=self.factor, kernel=self.kernel
       )
     side = self.kernel or 2 * self.factor
     start = resizing.bilinear_kernel(side, x.shape[-1])
     kernel = self.param("kernel", lambda _: jnp.asarray(start, jnp.float32))
-    return convolution.transposed_conv(x, kernel, stride=self.factor)
+    return transposed.transposed_conv(x, kernel, stride=self.factor)
 
 
 class DepthwiseConv(nn.Module):
@@ -350,7 +350,7 @@ class DepthwiseConv(nn.Module):
   ) -> Float[Array, "b h2 w2 c"]:
     kernel = self.param("kernel", self.kernel_init, (3, 3, x.shape[-1]))
     x, kernel = jnp.asarray(x, self.dtype), jnp.asarray(kernel, self.dtype)
-    return convolution.depthwise_conv(
+    return depthwise.depthwise_conv(
       x, kernel, stride=self.stride, dilation=self.dilation
     )
 
@@ -384,14 +384,14 @@ class SeparableConv(nn.Module):
     check_choice("activation", self.activation, ("before", "inside"))
     inside = self.activation == "inside"
     x = x if inside else nn.relu(x)
-    depthwise = DepthwiseConv(
+    spatial = DepthwiseConv(
       self.stride,
       self.dilation,
       self.depthwise_init,
       self.dtype,
       name="depthwise",
     )
-    x = self.norm(depthwise(x), name="depthwise_bn")
+    x = self.norm(spatial(x), name="depthwise_bn")
     x = nn.relu(x) if inside else x
     pointwise = conv(
       self.features,

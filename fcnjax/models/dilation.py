@@ -28,7 +28,7 @@ import numpy as np
 from fcnjax import typing
 from fcnjax.models import blocks
 from fcnjax.models.backbones import vgg
-from fcnjax.ops import convolution, resizing
+from fcnjax.ops import resizing, transposed
 
 STRIDE = 8
 MARGIN = 186  # pixels that are mirrored at each side
@@ -196,7 +196,7 @@ class Dilation(nn.Module):
         name="context",
       )
       x = context(x.astype(self.dtype))
-    x = convolution.bilinear_deconv(x.astype(jnp.float32), factor=STRIDE)
+    x = transposed.bilinear_deconv(x.astype(jnp.float32), factor=STRIDE)
     # pad 4 of the release: cell j of the scores becomes pixels 8 j … 8 j + 7.
     logits = resizing.crop(x, STRIDE // 2, size)
     return {"logits": logits, "features": features}

@@ -29,7 +29,7 @@ import numpy as np
 from fcnjax import typing
 from fcnjax.models import blocks, segmenter
 from fcnjax.models.backbones import vgg
-from fcnjax.ops import convolution, normalization, pooling, resizing
+from fcnjax.ops import normalization, pooling, resizing, transposed
 
 BN_EPSILON = 1e-9
 BN_SHIFT = 0.001
@@ -382,7 +382,7 @@ class DeconvDecoder(nn.Module):
     kernel = self.param(
       f"{name}_kernel", lambda _: jnp.asarray(start, jnp.float32)
     )
-    y = convolution.transposed_conv(
+    y = transposed.transposed_conv(
       x, kernel.astype(self.dtype), stride=2, padding=3
     )
     return resizing.crop(y, 0, size)

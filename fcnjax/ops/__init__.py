@@ -10,15 +10,19 @@ pooling        max_pool (windows may overlap); max_pool_with_argmax, max_unpool:
                windows that tile the image, with the place of each maximum as a
                uint8 or in 2 bits; conversion of such places from and to the
                flat indices of torch and TensorFlow; adaptive_avg_pool: any
-               number of bins
-convolution    conv: plain, grouped or dilated; split, join: the interleaved
-               maps of a dilated one; depthwise_conv, transposed_conv (learned),
-               bilinear_deconv (fixed), kernel_of_dense: a classifier's layer as
-               a convolution
+               number of bins; local_max, local_mean: around each pixel
+convolution    conv: plain, grouped or dilated, in whichever form is fast;
+               kernel_of_dense: a classifier's layer as a convolution
+winograd, row_blocks, interleaved
+               forms of it: with half of the multiplications, with the filter
+               gradient by rows, and as a dense one of every r-th pixel
+depthwise      depthwise_conv: each channel with its own kernel
+transposed     transposed_conv (learned), bilinear_deconv (fixed)
 resizing       resize_bilinear, resize_nearest for labels, bilinear_filter and
                bilinear_kernel, crop, center_crop
 upsampled      what is made of interpolated scores, by tiles: upsampled_argmax,
-               map_tiles; the loss is losses.total_upsampled_cross_entropy
+               map_tiles, sum_tiles; the loss of them is
+               losses.total_upsampled_cross_entropy
 normalization  local_response_norm, local_contrast_norm
 attention      channel_attention, cosine_similarity
 shift_and_stitch  shift_and_stitch, rarefied: dense predictions, two ways

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, UInt8
 import numpy as np
 
-from fcnjax.ops import windows as windows_lib
+from fcnjax.ops import implementations, windows as windows_lib
 
 Window = int | tuple[int, int]
 Rounding = Literal["floor", "ceil"]
@@ -61,11 +61,7 @@ def max_pool(
     ValueError: if window or stride is not positive, the padding negative or as
       large as the window, no window fits, or the implementation is unknown.
   """
-  if implementation not in ("auto", "places", "native"):
-    raise ValueError(
-      'implementation must be "auto", "places" or "native"; got '
-      f"{implementation!r}."
-    )
+  implementations.check(implementation, ("auto", "places", "native"))
   native = implementation == "native"
   window = _pair(window, "window", numbered=not native)
   stride = window if stride is None else _pair(stride, "stride", numbered=False)
@@ -290,11 +286,7 @@ def max_unpool(
       f"{index.shape}; convert flat indices by window_indices."
     )
   _check_unpooled_size(x.shape[1:3], window, size)
-  if implementation not in ("auto", "compare", "native"):
-    raise ValueError(
-      'implementation must be "auto", "compare" or "native"; got '
-      f"{implementation!r}."
-    )
+  implementations.check(implementation, ("auto", "compare", "native"))
   if implementation == "native":
     index = _unpack(index, x.shape[3]) if packed else index
     return max_unpool_reference(x, index, window=window, size=size)

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Shaped
 import numpy as np
 
-from fcnjax.ops import windows as windows_lib
+from fcnjax.ops import implementations, windows as windows_lib
 
 Convention = Literal["half_pixel", "align_corners"]
 
@@ -54,7 +54,7 @@ def bilinear_kernel(
     channels: number of input and of output channels.
 
   Returns:
-    A kernel for `convolution.transposed_conv`: the filter where input and
+    A kernel for `transposed.transposed_conv`: the filter where input and
     output channel are the same, zero elsewhere.
   """
   eye = np.eye(channels, dtype=np.float32)
@@ -91,11 +91,7 @@ def resize_bilinear(
     ValueError: if `size` is not positive, the convention or implementation is
       unknown, or the factor is not whole where phases are asked for.
   """
-  if implementation not in ("auto", "phases", "matrices"):
-    raise ValueError(
-      'implementation must be "auto", "phases" or "matrices", got '
-      f"{implementation!r}."
-    )
+  implementations.check(implementation, ("auto", "phases", "matrices"))
   _check_convention(convention)
   _check_size(size)
   x = jnp.asarray(x)

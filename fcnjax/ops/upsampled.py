@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Shaped
 import numpy as np
 
-from fcnjax.ops import resizing
+from fcnjax.ops import implementations, resizing
 
 IMPLEMENTATIONS = ("auto", "plain", "tiles")
 
@@ -58,11 +58,7 @@ def uses_tiles(
   Raises:
     ValueError: if the implementation is unknown.
   """
-  if implementation not in IMPLEMENTATIONS:
-    raise ValueError(
-      f"implementation must be one of {IMPLEMENTATIONS}, got "
-      f"{implementation!r}."
-    )
+  implementations.check(implementation, IMPLEMENTATIONS)
   if implementation != "auto":
     return implementation == "tiles"
   grows = size[0] > shape[1] and size[1] > shape[2]

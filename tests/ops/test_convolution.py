@@ -5,249 +5,23 @@ import functools
 import hypothesis
 from hypothesis import given, strategies as st
 import jax
-from jax import test_util
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fcnjax.ops import convolution, pooling, resizing
-
-# kernel, stride, padding
-SETTINGS = [
-  (2, 2, 0),
-  (4, 4, 0),
-  (2, 2, 1),
-  (4, 2, 0),
-  (4, 2, 1),
-  (3, 2, 1),
-  (5, 3, 0),
-  (1, 2, 0),
-  (3, 1, 1),
-  (16, 8, 4),
-  ((2, 3), (2, 3), (0, 1)),
-  ((3, 5), (1, 2), (1, 0)),
-]
+from fcnjax.ops import (
+  convolution,
+  depthwise,
+  interleaved,
+  pooling,
+  resizing,
+  row_blocks,
+  transposed,
+)
 
 
 def _normal(shape, seed=0):
   return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
-
-
-def _pair(value):
-  return (value, value) if isinstance(value, int) else value
-
-
-@pytest.mark.parametrize(("kernel", "stride", "padding"), SETTINGS)
-def test_equals_torch(kernel, stride, padding):
-  torch = pytest.importorskip("torch")
-  x = _normal((2, 5, 4, 3))
-  weights = _normal((*_pair(kernel), 3, 2), seed=1)
-
-  @jax.jit
-  def value_and_gradients(x, weights, cotangent):
-    y, pullback = jax.vjp(
-      lambda x, w: convolution.transposed_conv(
-        x, w, stride=stride, padding=padding
-      ),
-      x,
-      weights,
-    )
-    return y, *pullback(cotangent)
-
-  torch_x = torch.tensor(x.transpose(0, 3, 1, 2), requires_grad=True)
-  torch_w = torch.tensor(weights.transpose(2, 3, 0, 1), requires_grad=True)
-  expected = torch.nn.functional.conv_transpose2d(
-    torch_x, torch_w, stride=stride, padding=padding
-  )
-  expected_y = expected.detach().permute(0, 2, 3, 1).numpy()
-  cotangent = _normal(expected_y.shape, seed=2)
-  expected.backward(torch.tensor(cotangent.transpose(0, 3, 1, 2)))
-  y, gradient_x, gradient_w = value_and_gradients(x, weights, cotangent)
-  np.testing.assert_allclose(y, expected_y, atol=2e-5)
-  np.testing.assert_allclose(
-    gradient_x, torch_x.grad.permute(0, 2, 3, 1), atol=1e-4
-  )
-  np.testing.assert_allclose(
-    gradient_w, torch_w.grad.permute(2, 3, 0, 1), atol=1e-4
-  )
-
-
-def test_equals_its_definition():
-  x, kernel = _normal((1, 3, 4, 2)), _normal((5, 4, 2, 3), seed=1)
-  expected = np.zeros((1, 2 * 3 + 5, 3 * 3 + 4, 3), np.float32)
-  expected = expected[:, : (3 - 1) * 2 + 5, : (4 - 1) * 3 + 4]
-  for i in range(3):
-    for j in range(4):
-      for u in range(5):
-        for v in range(4):
-          expected[:, 2 * i + u, 3 * j + v] += x[:, i, j] @ kernel[u, v]
-  y = convolution.transposed_conv(x, kernel, stride=(2, 3))
-  np.testing.assert_allclose(y, expected, atol=1e-5)
-
-
-@pytest.mark.parametrize(("kernel", "stride"), [(2, 2), (4, 2), (3, 2)])
-def test_gradient(kernel, stride):
-  test_util.check_grads(
-    jax.jit(lambda x, w: convolution.transposed_conv(x, w, stride=stride)),
-    (_normal((1, 3, 3, 2)), _normal((kernel, kernel, 2, 2), seed=1)),
-    order=1,
-    eps=1e-1,
-  )
-
-
-@pytest.mark.parametrize(("kernel", "stride"), [(2, 2), (4, 2)])
-def test_bfloat16_accumulates_in_float32(kernel, stride):
-  x = jnp.asarray(_normal((1, 4, 4, 256)), jnp.bfloat16)
-  weights = jnp.asarray(_normal((kernel, kernel, 256, 2), 1), jnp.bfloat16)
-  y, pullback = jax.vjp(
-    lambda x, w: convolution.transposed_conv(x, w, stride=stride), x, weights
-  )
-  assert y.dtype == jnp.bfloat16
-  exact = convolution.transposed_conv(
-    x.astype(jnp.float32), weights.astype(jnp.float32), stride=stride
-  )
-  # One rounding of the sum, not one for each of its 256 terms.
-  np.testing.assert_allclose(
-    y.astype(jnp.float32), exact, rtol=2**-8, atol=2**-10
-  )
-  assert [g.dtype for g in pullback(y)] == [jnp.bfloat16] * 2
-
-
-@pytest.mark.parametrize(
-  ("kernel", "products"), [(2, ["dot_general"]), (4, ["convolution"])]
-)
-def test_no_dilation_of_the_input(kernel, products):
-  x, weights = _normal((1, 4, 4, 8)), _normal((kernel, kernel, 8, 4))
-
-  def program(function):
-    return jax.jit(function).lower(x, weights).as_text()
-
-  text = program(lambda x, w: convolution.transposed_conv(x, w, stride=2))
-  for product in ("dot_general", "convolution"):
-    assert text.count(f"stablehlo.{product}") == products.count(product)
-  dilated = "lhs_dilate = [2, 2]"
-  assert dilated not in text
-  # The search itself must be able to find something.
-  assert dilated in program(
-    lambda x, w: jax.lax.conv_transpose(x, w, (2, 2), "VALID")
-  )
-
-
-@pytest.mark.parametrize("factor", [1, 2, 3, 4, 5, 8])
-def test_bilinear_deconv_is_a_transposed_convolution(factor):
-  x = _normal((2, 5, 3, 3))
-  size = 2 * factor - factor % 2
-  y = jax.jit(lambda x: convolution.bilinear_deconv(x, factor=factor))(x)
-  assert y.shape == (2, 4 * factor + size, 2 * factor + size, 3)
-  expected = convolution.transposed_conv(
-    x, resizing.bilinear_kernel(size, 3), stride=factor
-  )
-  np.testing.assert_allclose(y, expected, atol=2e-6)
-
-
-@pytest.mark.parametrize("factor", [2, 3, 32])
-def test_bilinear_deconv_equals_torch(factor):
-  torch = pytest.importorskip("torch")
-  x = _normal((1, 3, 4, 2))
-  tent = resizing.bilinear_filter(2 * factor - factor % 2)
-  expected = torch.nn.functional.conv_transpose2d(
-    torch.tensor(x.transpose(0, 3, 1, 2)),
-    torch.tensor(np.broadcast_to(tent, (2, 1, *tent.shape)).copy()),
-    stride=factor,
-    groups=2,
-  )
-  y = convolution.bilinear_deconv(x, factor=factor)
-  np.testing.assert_allclose(y, expected.permute(0, 2, 3, 1), atol=2e-6)
-
-
-def test_bilinear_deconv_gradient_and_dtype():
-  x = _normal((1, 3, 2, 2))
-  test_util.check_grads(
-    jax.jit(lambda x: convolution.bilinear_deconv(x, factor=4)),
-    (x,),
-    order=1,
-    modes=["rev"],
-    eps=1e-1,
-  )
-  y = convolution.bilinear_deconv(jnp.asarray(x, jnp.bfloat16), factor=2)
-  assert y.dtype == jnp.bfloat16
-
-
-def test_native_transposed_conv_is_the_same():
-  x, kernel = _normal((2, 5, 4, 3)), _normal((4, 3, 3, 2), seed=1)
-  words = {"stride": (2, 3), "padding": (1, 0)}
-  np.testing.assert_allclose(
-    convolution.transposed_conv(x, kernel, **words),
-    convolution.transposed_conv(x, kernel, implementation="native", **words),
-    atol=1e-5,
-  )
-  with pytest.raises(ValueError, match="implementation must be one of"):
-    convolution.transposed_conv(x, kernel, implementation="fast", **words)
-
-
-def test_vmap_equals_a_loop():
-  x, kernel = _normal((3, 1, 4, 4, 2)), _normal((4, 4, 2, 3))
-  for function in (
-    lambda x: convolution.transposed_conv(x, kernel, stride=2),
-    lambda x: convolution.bilinear_deconv(x, factor=2),
-  ):
-    np.testing.assert_allclose(
-      jax.jit(jax.vmap(function))(x),
-      jnp.stack([jax.jit(function)(y) for y in x]),
-      atol=1e-5,
-    )
-
-
-@pytest.mark.parametrize(
-  ("settings", "message"),
-  [
-    ({"stride": 0}, "stride must be positive"),
-    ({"stride": 1, "padding": -1}, "padding not negative"),
-    ({"stride": 1, "padding": 3}, "nothing is left"),
-  ],
-)
-def test_impossible_settings_are_refused(settings, message):
-  with pytest.raises(ValueError, match=message):
-    convolution.transposed_conv(
-      _normal((1, 3, 3, 1)), _normal((3, 3, 1, 1)), **settings
-    )
-
-
-def test_bilinear_deconv_refuses_a_factor_of_zero():
-  with pytest.raises(ValueError, match="factor must be positive"):
-    convolution.bilinear_deconv(_normal((1, 3, 3, 1)), factor=0)
-
-
-@pytest.mark.parametrize("stride", [1, 2])
-@pytest.mark.parametrize("dilation", [1, 2, 5])
-@pytest.mark.parametrize("size", [(7, 9), (8, 12)])
-def test_depthwise_conv_equals_torch_and_the_reference(stride, dilation, size):
-  torch = pytest.importorskip("torch")
-  rng = np.random.default_rng(0)
-  x = rng.normal(size=(2, *size, 5)).astype(np.float32)
-  kernel = rng.normal(size=(3, 3, 5)).astype(np.float32)
-  words = {"stride": stride, "dilation": dilation}
-
-  def loss(function, x, kernel):
-    return (function(x, kernel, **words) ** 2).sum()
-
-  got = convolution.depthwise_conv(x, kernel, **words)
-  expected = torch.nn.functional.conv2d(
-    torch.from_numpy(x).permute(0, 3, 1, 2),
-    torch.from_numpy(kernel).permute(2, 0, 1)[:, None],
-    stride=stride,
-    dilation=dilation,
-    padding=dilation,
-    groups=5,
-  ).permute(0, 2, 3, 1)
-  np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
-  reference = convolution.depthwise_conv_reference
-  ours, theirs = (
-    jax.grad(functools.partial(loss, function), (0, 1))(x, kernel)
-    for function in (convolution.depthwise_conv, reference)
-  )
-  for a, b in zip(ours, theirs):
-    np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3)
 
 
 # kernel, (h, w), channels in and out, padding, rate, implementation
@@ -291,7 +65,7 @@ def test_every_form_of_conv_equals_torch(form, dtype, monkeypatch):
       )
     return
   # A block of a few rows, the last of which is not full.
-  monkeypatch.setattr(convolution, "BLOCK_BYTES", 4000)
+  monkeypatch.setattr(row_blocks, "BLOCK_BYTES", 4000)
   x = jnp.asarray(_normal((2, *size, c)), dtype)
   weights = jnp.asarray(_normal((kernel, kernel, c, d), seed=1), dtype)
   function = functools.partial(
@@ -496,21 +270,21 @@ def test_one_channel_a_group_is_depthwise(kernel, stride, rate):
 
 # Operators on x [2, 9, 8, 6] and a kernel, None where there is none.
 BFLOAT16 = {
-  "depthwise": (convolution.depthwise_conv, (3, 3, 6)),
+  "depthwise": (depthwise.depthwise_conv, (3, 3, 6)),
   "depthwise, stride 2": (
-    functools.partial(convolution.depthwise_conv, stride=2),
+    functools.partial(depthwise.depthwise_conv, stride=2),
     (3, 3, 6),
   ),
   "depthwise, rate 2": (
-    functools.partial(convolution.depthwise_conv, dilation=2),
+    functools.partial(depthwise.depthwise_conv, dilation=2),
     (3, 3, 6),
   ),
   "transposed 2x2": (
-    functools.partial(convolution.transposed_conv, stride=2),
+    functools.partial(transposed.transposed_conv, stride=2),
     (2, 2, 6, 5),
   ),
   "transposed 4x4": (
-    functools.partial(convolution.transposed_conv, stride=2, padding=1),
+    functools.partial(transposed.transposed_conv, stride=2, padding=1),
     (4, 4, 6, 5),
   ),
   "two groups": (
@@ -518,14 +292,14 @@ BFLOAT16 = {
     (3, 3, 3, 4),
   ),
   "bilinear deconv": (
-    lambda x, _: convolution.bilinear_deconv(x, factor=2),
+    lambda x, _: transposed.bilinear_deconv(x, factor=2),
     None,
   ),
   "adaptive mean": (lambda x, _: pooling.adaptive_avg_pool(x, 4), None),
   "bilinear": (lambda x, _: resizing.resize_bilinear(x, (27, 24)), None),
   "split": (
-    lambda x, _: convolution.join(
-      convolution.clear_outside(convolution.split(x, 4), 4, size=(9, 8)),
+    lambda x, _: interleaved.join(
+      interleaved.clear_outside(interleaved.split(x, 4), 4, size=(9, 8)),
       4,
       size=(9, 8),
     ),
@@ -609,68 +383,15 @@ def test_layers_of_one_rate_stay_split(size):
   # The bias makes what lies outside of the map anything but zero.
   expected = dilated(dilated(x, first) + 1, second)
   dense = functools.partial(convolution.conv, padding=((1, 1), (1, 1)))
-  parts = convolution.split(x, rate)
+  parts = interleaved.split(x, rate)
   assert parts.shape[0] == 2 * rate**2
   parts = dense(parts, first) + 1
-  parts = convolution.clear_outside(parts, rate, size=size)
-  got = convolution.join(dense(parts, second), rate, size=size)
+  parts = interleaved.clear_outside(parts, rate, size=size)
+  got = interleaved.join(dense(parts, second), rate, size=size)
   np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4)
   np.testing.assert_array_equal(
-    convolution.join(convolution.split(x, rate), rate, size=size), x
+    interleaved.join(interleaved.split(x, rate), rate, size=size), x
   )
-
-
-@hypothesis.settings(max_examples=15)
-@given(st.data())
-def test_depthwise_of_any_shape_equals_the_reference(data):
-  draw, integers = data.draw, st.integers
-  kernel = _normal((*(draw(integers(1, 4)) for _ in range(2)), 3), seed=1)
-  stride, dilation = draw(integers(1, 3)), draw(integers(1, 3))
-  padding = draw(integers(0, 4))
-  size = [
-    draw(integers(max(1, (k - 1) * dilation + 1 - 2 * padding), 11))
-    for k in kernel.shape[:2]
-  ]
-  x = _normal((2, *size, 3))
-  words = {"stride": stride, "dilation": dilation, "padding": padding}
-  ours, theirs = (
-    _value_and_pullback(
-      functools.partial(
-        convolution.depthwise_conv, implementation=word, **words
-      ),
-      x,
-      kernel,
-    )
-    for word in ("shifts", "native")
-  )
-  jax.tree.map(
-    functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-4),
-    ours,
-    theirs,
-  )
-
-
-@pytest.mark.parametrize("stride", [1, 2])
-def test_depthwise_gradients_are_finite_differences(stride):
-  test_util.check_grads(
-    jax.jit(functools.partial(convolution.depthwise_conv, stride=stride)),
-    (_normal((1, 5, 4, 2)), _normal((3, 3, 2), seed=1)),
-    order=2,
-    modes=["rev"],
-    eps=1e-2,
-    rtol=1e-2,
-  )
-
-
-def test_depthwise_sums_in_float32():
-  """In bfloat16 256 + 1 is 256; nine taps are added before it is rounded."""
-  x = jnp.ones((1, 3, 3, 1), jnp.bfloat16).at[0, 0, 0].set(256)
-  kernel = jnp.ones((3, 3, 1), jnp.bfloat16)
-  assert convolution.depthwise_conv(x, kernel)[0, 1, 1, 0] == 264
-  gradient = jax.grad(
-    lambda k: convolution.depthwise_conv(x, k)[0, 1, 1].sum().astype("float32")
-  )(kernel)
-  assert gradient.dtype == jnp.bfloat16
 
 
 @pytest.mark.parametrize("groups", [1, 2, 4, 8])
@@ -695,26 +416,6 @@ def test_conv_equals_xlas(groups):
   )
 
 
-def test_depthwise_conv_refuses():
-  x = np.zeros((1, 4, 4, 3), np.float32)
-  with pytest.raises(ValueError, match="2 channels and the features 3"):
-    convolution.depthwise_conv(x, np.zeros((3, 3, 2), np.float32))
-  with pytest.raises(ValueError, match="reaches beyond"):
-    convolution.depthwise_conv(x, np.zeros((7, 7, 3), np.float32), padding=0)
-
-
-@pytest.mark.parametrize("factor", [2, 3, 4, 32])
-def test_bilinear_deconv_of_an_odd_kernel(factor):
-  """FCN-AlexNet's kernel of 63 at stride 32."""
-  x = np.random.default_rng(0).normal(size=(1, 3, 4, 2)).astype(np.float32)
-  kernel = resizing.bilinear_kernel(2 * factor - 1, 2)
-  expected = convolution.transposed_conv(x, kernel, stride=factor)
-  got = convolution.bilinear_deconv(x, factor=factor, kernel=2 * factor - 1)
-  np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
-  with pytest.raises(ValueError, match="kernel must be"):
-    convolution.bilinear_deconv(x, factor=factor, kernel=2 * factor + 1)
-
-
 @pytest.mark.parametrize("layout", ["torch", "tensorflow"])
 def test_a_classifier_is_a_convolution(layout):
   """Its heat map is the classifier, run at every position."""
@@ -735,48 +436,3 @@ def test_a_classifier_is_a_convolution(layout):
       np.testing.assert_allclose(heat[0, i, j], expected, rtol=1e-4, atol=1e-5)
   with pytest.raises(ValueError, match="60 inputs are no map of 7 x 7"):
     convolution.kernel_of_dense(weights, window=(7, 7))
-
-
-@hypothesis.settings(max_examples=12)
-@given(st.data())
-def test_transposed_conv_of_any_shape_equals_xlas(data):
-  draw, integers = data.draw, st.integers
-  x = _normal((draw(integers(1, 2)), *(draw(integers(1, 6)) for _ in "hw"), 2))
-  kernel = _normal((*(draw(integers(1, 5)) for _ in "hw"), 2, 3), seed=1)
-  words = {"stride": (draw(integers(1, 4)), draw(integers(1, 4)))}
-  ours, theirs = (
-    _value_and_pullback(
-      functools.partial(
-        convolution.transposed_conv, implementation=word, **words
-      ),
-      x,
-      kernel,
-    )
-    for word in ("phases", "native")
-  )
-  # XLA adds up to stride - 1 rows and columns that no tap reaches: none here.
-  jax.tree.map(
-    functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-4),
-    ours,
-    theirs,
-  )
-
-
-@hypothesis.settings(max_examples=10)
-@given(st.integers(1, 6), st.integers(1, 6), st.integers(1, 9), st.booleans())
-def test_bilinear_deconv_of_any_shape_is_a_transposed_conv(h, w, factor, odd):
-  side = 2 * factor - (factor % 2 or odd)
-  x = _normal((1, h, w, 2))
-  kernel = jnp.asarray(resizing.bilinear_kernel(side, 2))
-  ours, theirs = (
-    _value_and_pullback(function, x)
-    for function in (
-      lambda x: convolution.bilinear_deconv(x, factor=factor, kernel=side),
-      lambda x: convolution.transposed_conv(x, kernel, stride=factor),
-    )
-  )
-  jax.tree.map(
-    functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-4),
-    ours,
-    theirs,
-  )
