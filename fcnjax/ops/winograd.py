@@ -77,7 +77,10 @@ def conv(
     rate: pixels from one tap to the next, of rows and columns.
     precision: of the products, as JAX has it.
   """
-  weights = _mixtures(_WEIGHTS, [kernel[:, tap] for tap in range(TAPS)])
+  c, d = kernel.shape[2:]
+  # Of each tap, its rows beside each other.
+  taps = jnp.asarray(kernel).transpose(1, 2, 0, 3).reshape(TAPS, c, TAPS * d)
+  weights = _mixtures(_WEIGHTS, taps)
   return _conv(jnp.asarray(x), weights, padding, rate, precision)
 
 
@@ -100,33 +103,40 @@ def image_gradient(
   padding = tuple(
     tuple((TAPS - 1) * r - n for n in pair) for pair, r in zip(padding, rate)
   )
+  c, d = kernel.shape[2:]
+  turned = jnp.asarray(kernel)[::-1, ::-1].transpose(1, 3, 0, 2)
   # A product, for which the turned kernel is laid out first; six sums that
   # turn it while they read it took most of the time on a CPU.
-  turned = jnp.asarray(kernel)[::-1, ::-1].swapaxes(2, 3)
-  weights = jnp.einsum(
-    "mt,rtcd->mrcd", _WEIGHTS, turned, precision=lax.Precision.HIGHEST
-  )
+  weights = jnp.matmul(
+    _WEIGHTS, turned.reshape(TAPS, -1), precision=lax.Precision.HIGHEST
+  ).reshape(-1, d, TAPS * c)
   return _conv(jnp.asarray(cotangent), weights, padding, rate, precision)
 
 
 def _conv(x, weights, padding, rate, precision):
-  """The convolution by a kernel whose rows are mixed: six of [3, c, d]."""
-  c, d = weights[0].shape[1:]
+  """The convolution by six mixtures [c, 3 d] of a kernel's taps.
+
+  All rows of a mixture are multiplied with all rows of the kernel, and the
+  products shifted when they are added: a few rows too many, but no copies of
+  shifted maps.
+  """
   height, width = (
     n + sum(pair) - (TAPS - 1) * r
     for n, pair, r in zip(x.shape[1:3], padding, rate)
   )
   products = []
   for mixture, weight in zip(_inputs(x, padding, rate, width), weights):
-    seen = jnp.concatenate(_rows(mixture, height, rate[0]), -1)
     product = jnp.matmul(
-      seen.reshape(-1, TAPS * c),
-      weight.reshape(TAPS * c, d),
-      precision=precision,
+      mixture.reshape(-1, x.shape[-1]), weight, precision=precision
     )
-    products.append(product.reshape(*seen.shape[:-1], d))
+    product = product.reshape(*mixture.shape[:-1], TAPS, -1)
+    rows = [
+      product[:, n * rate[0] : n * rate[0] + height, ..., n, :]
+      for n in range(TAPS)
+    ]
+    products.append(sum(rows))
   y = jnp.stack(_mixtures(_PRODUCTS, products), axis=3)
-  return y.reshape(x.shape[0], height, -1, d)[:, :, :width]
+  return y.reshape(x.shape[0], height, -1, y.shape[-1])[:, :, :width]
 
 
 def filter_gradient(
@@ -146,21 +156,29 @@ def filter_gradient(
     precision: see `conv`.
   """
   x, cotangent = jnp.asarray(x), jnp.asarray(cotangent)
-  (_, height, width, d), c = cotangent.shape, x.shape[-1]
-  cells = _cells(cotangent, _tiles(width, rate), rate, 0)
+  width, d, c = *cotangent.shape[2:], x.shape[-1]
+  inputs = _inputs(x, padding, rate, width)
+  # Beside each other: what each row of the kernel saw of the padded map.
+  rest = inputs[0].shape[1] - cotangent.shape[1]
+  seen = jnp.concatenate(
+    [
+      jnp.pad(cotangent, ((0, 0), (n, rest - n), (0, 0), (0, 0)))
+      for n in (0, rate[0], 2 * rate[0])
+    ],
+    axis=-1,
+  )
+  cells = _cells(seen, _tiles(width, rate), rate, 0)
   outputs = [cells[:, :, :, n] for n in range(OUTPUTS)]
-  gradients = []
-  for mixture, products in zip(
-    _inputs(x, padding, rate, width), _mixtures(_PRODUCTS.T, outputs)
-  ):
-    rows = [
-      jnp.matmul(
-        row.reshape(-1, c).T, products.reshape(-1, d), precision=precision
-      )
-      for row in _rows(mixture, height, rate[0])
-    ]
-    gradients.append(jnp.stack(rows))
-  return jnp.stack(_mixtures(_WEIGHTS.T, gradients), axis=1)
+  gradients = [
+    jnp.matmul(
+      mixture.reshape(-1, c).T,
+      products.reshape(-1, TAPS * d),
+      precision=precision,
+    )
+    for mixture, products in zip(inputs, _mixtures(_PRODUCTS.T, outputs))
+  ]
+  taps = jnp.stack(_mixtures(_WEIGHTS.T, gradients))
+  return taps.reshape(TAPS, c, TAPS, d).transpose(2, 0, 1, 3)
 
 
 def _inputs(x, padding, rate, width):
@@ -189,11 +207,6 @@ def _cells(x, count, rate, before):
   edges = ((0, 0, 0), (0, 0, 0), (before, columns - before - x.shape[2], 0))
   x = lax.pad(x, jnp.zeros((), x.dtype), (*edges, (0, 0, 0)))
   return x.reshape(*x.shape[:2], count, OUTPUTS, rate[1], x.shape[-1])
-
-
-def _rows(x, height, rate):
-  """Returns what each row of the kernel sees of a map with its padding."""
-  return [x[:, n * rate : n * rate + height] for n in range(TAPS)]
 
 
 def _mixtures(weights, maps):

@@ -17,6 +17,11 @@ def _normal(shape, seed=0):
   return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 
 
+def _value_and_pullback(function, *primals):
+  value, pullback = jax.vjp(function, *primals)
+  return value, pullback(_normal(value.shape, seed=7).astype(value.dtype))
+
+
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("dilation", [1, 2, 5])
 @pytest.mark.parametrize("size", [(7, 9), (8, 12)])

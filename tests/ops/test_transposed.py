@@ -17,6 +17,11 @@ def _normal(shape, seed=0):
   return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 
 
+def _value_and_pullback(function, *primals):
+  value, pullback = jax.vjp(function, *primals)
+  return value, pullback(_normal(value.shape, seed=7).astype(value.dtype))
+
+
 # kernel, stride, padding
 SETTINGS = [
   (2, 2, 0),
