@@ -1,6 +1,6 @@
 """Where a network's time goes: its convolutions one by one, against PyTorch.
 
-  python benchmarks/layers.py [NETWORK ...]
+  python benchmarks/layers.py [NETWORK ...] [--minutes 8]
 
 Every convolution of the network at the sizes of benchmarks/models.py: forward,
 gradient of the image and of the kernel, each a program of its own, by turns
@@ -12,6 +12,7 @@ import argparse
 import collections
 import functools
 import os
+import time
 from typing import Any
 
 import jax
@@ -32,16 +33,25 @@ def main() -> None:
   """Measures the networks and saves three rows of each."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument("networks", nargs="*", default=networks.RACED)
+  parser.add_argument(
+    "--minutes", type=float, default=8, help="then no layer is begun"
+  )
   arguments = parser.parse_args()
   host_memory.keep_freed()
+  began = time.monotonic()
   torch.set_num_threads(len(os.sched_getaffinity(0)))
   results = measure.Results("layers")
   known: dict[Any, dict[str, float]] = {}
   for name in arguments.networks:
     layers = convolutions(name)
     for layer in layers:
+      if time.monotonic() - began > 60 * arguments.minutes:
+        break
       if layer not in known:
         known[layer] = times(*layer)
+    if not layers.keys() <= known.keys():
+      print(f"{name}: not finished, {arguments.minutes:g} minutes are over")
+      continue
     for row in rows(name, layers, known):
       results.add(row)
       print(

@@ -113,14 +113,16 @@ def rows(
     both[name] = functools.partial(compiled, cotangent, *call)
   if arguments.against and case.torch:
     forward["torch"], both["torch"], rivals = _torch(case)
-  words = {"rounds": arguments.rounds, "least": 3, "budget": 6.0}
+  words = {"rounds": arguments.rounds, "least": 3, "budget": 3.0}
   forward = _medians(measure.interleaved(forward, **words))
   both = _medians(measure.interleaved(both, **words))
-  # Each gradient by itself: of the image and, where there is one, the kernel.
+  # Of the last form and its rival each gradient by itself: of the image and,
+  # where there is one, the kernel.
   parts: dict[str, dict[str, float]] = {}
   if not case.forward_only:
     for i, key in zip(range(len(case.arrays)), ("image_ms", "kernel_ms")):
-      pulls = {name: _pull(case, name, i) for name in case.forms}
+      last = list(case.forms)[-1]
+      pulls = {last: _pull(case, last, i)}
       if "torch" in both:
         pulls["torch"] = rivals[i]
       parts[key] = _medians(measure.interleaved(pulls, **words))
@@ -140,7 +142,7 @@ def rows(
       "plain": name == plain,
       "forward_ms": 1e3 * forward[name],
       "both_ms": 1e3 * both[name],
-      **{key: 1e3 * part[name] for key, part in parts.items()},
+      **{k: 1e3 * part[name] for k, part in parts.items() if name in part},
       "peak_mb": memory[name] / 2**20 if name in memory else None,
       "bandwidth_share": moved / both[name] / ceilings["copy_bandwidth"],
       "rate_share": case.operations / both[name] / ceilings["matrix_rate"],

@@ -107,10 +107,16 @@ def main() -> None:
     default="bfloat16" if gpu else "float32",
   )
   parser.add_argument("--rounds", type=int, default=5)
+  parser.add_argument(
+    "--minutes", type=float, default=8, help="then no case is begun"
+  )
   arguments = parser.parse_args()
   began = time.perf_counter()
   results = measure.Results("patches", precision=arguments.precision)
   for name, case in CASES.items():
+    if time.perf_counter() - began > 60 * arguments.minutes:
+      print(f"{name}: not begun, {arguments.minutes:g} minutes are over")
+      continue
     row = measured(case, arguments.precision, arguments.rounds)
     results.add({"case": name, **row})
     print(

@@ -39,12 +39,13 @@ SMALL_MAP_GRADIENT = 512
 # Row blocks are for kernels of so many places and images of so many channels.
 SMALL_KERNEL = 9
 FEW_CHANNELS = 8
-# Winograd's form pays for so many pixels and channels, until a map does not fit
-# into the cache beside its mixtures, or, forward, a kernel beside its own; and
-# where tiles have at most so many columns for one of the map.
+# Winograd's form pays for so many pixels and channels, until its mixtures, six
+# times as large as the map, gain too little for their memory, or, forward, a
+# kernel does not fit into the cache beside its own; and where tiles have at
+# most so many columns for one of the map.
 WINOGRAD_PIXELS = 256
 WINOGRAD_CHANNELS = 32
-WINOGRAD_MAP_BYTES = 12 * 2**20
+WINOGRAD_MAP_BYTES = 48 * 2**20
 WINOGRAD_KERNEL_BYTES = 2**25
 WINOGRAD_WASTE = 1.5
 

@@ -188,7 +188,7 @@ CHOICES = [
   ((15, 15, 32, 32, 1), ("patches", "patches", "patches")),  # Few pixels.
   ((17, 17, 8, 8, 1), ("native", "native", "patches")),
   ((24, 25, 32, 32, 10), ("native", "native", "row_blocks")),  # Empty tiles.
-  ((1600, 1600, 32, 32, 1), ("native", "native", "row_blocks")),  # The cache.
+  ((1600, 1600, 32, 32, 1), ("native", "native", "row_blocks")),  # The memory.
   ((24, 24, 2048, 512, 1), ("native", "native", "winograd")),  # The kernel.
 ]
 

@@ -23,9 +23,9 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
 """
 
 
-def _faults(kind):
+def _faults(script, kind):
   done = subprocess.run(
-    [sys.executable, "-c", SCRIPT, kind],
+    [sys.executable, "-c", script, kind],
     check=True,
     capture_output=True,
     text=True,
@@ -42,23 +42,13 @@ if sys.argv[1] == "kept":
   assert host_memory.keep_freed()
 copy = jax.jit(lambda x: x + 1)
 x = jnp.ones((2**22,))
-def faults():
-  for _ in range(20):
+def faults(times):
+  for _ in range(times):
     copy(x).block_until_ready()
   return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-before = faults()
-print(faults() - before)
+before = faults(40)
+print(faults(20) - before)
 """
-
-
-def _faults_of_xla(kind):
-  done = subprocess.run(
-    [sys.executable, "-c", XLA, kind],
-    check=True,
-    capture_output=True,
-    text=True,
-  )
-  return int(done.stdout)
 
 
 def test_what_xla_frees_is_used_again():
@@ -66,7 +56,7 @@ def test_what_xla_frees_is_used_again():
   if platform.libc_ver()[0] != "glibc":
     pytest.skip("glibc only")
   pages = 2**24 // 4096
-  returned, kept = _faults_of_xla("returned"), _faults_of_xla("kept")
+  returned, kept = _faults(XLA, "returned"), _faults(XLA, "kept")
   # Twenty copies; huge pages would make both few.
   assert kept < 2 * pages
   assert kept < returned / 4 or returned < pages
@@ -76,6 +66,6 @@ def test_what_is_freed_is_used_again():
   if platform.libc_ver()[0] != "glibc":
     pytest.skip("glibc only")
   pages = 2**26 // 4096
-  returned, kept = _faults("returned"), _faults("kept")
+  returned, kept = _faults(SCRIPT, "returned"), _faults(SCRIPT, "kept")
   # Every time again, or once; huge pages would make both few.
   assert kept < returned / 2 or returned < pages
