@@ -253,6 +253,10 @@ def _run(
   resources.callback(writer.close)
   progress = writers.Progress(start=first, total=config.steps, active=main)
   resources.callback(progress.close)
+  if main and first < config.steps:
+    on_cpu = jax.default_backend() == "cpu"
+    slow = "; on a CPU that may take minutes" if on_cpu else ""
+    print(f"compiling the first step{slow}", flush=True)
   loop.fit(
     state,
     train_step,
