@@ -410,8 +410,20 @@ def adaptive_avg_pool(
   if len(bins) != 2 or min(bins) < 1:
     raise ValueError(f"bins must be one or two positive ints, got {bins}.")
   x = jnp.asarray(x)
-  edges = [_bin_edges(n, m) for n, m in zip(x.shape[1:3], bins)]
-  return _means(x, edges)
+  rows, columns = (_averaging(n, m) for n, m in zip(x.shape[1:3], bins))
+  product = functools.partial(
+    jnp.einsum,
+    precision=lax.Precision.HIGHEST,
+    preferred_element_type=jnp.float32,
+  )
+  # An image is one matrix for its rows, and a row one for its columns, so that
+  # nothing is transposed; rows first, since they leave little to do.
+  b, h, w, c = x.shape
+  rows = jnp.broadcast_to(rows, (b, *rows.shape))
+  y = product("bph,bhn->bpn", rows, x.astype(jnp.float32).reshape(b, h, w * c))
+  columns = jnp.broadcast_to(columns, (b * bins[0], *columns.shape))
+  y = product("bqw,bwc->bqc", columns, y.reshape(b * bins[0], w, c))
+  return y.reshape(b, *bins, c).astype(x.dtype)
 
 
 def local_max(
@@ -441,7 +453,8 @@ def local_mean(
 ) -> Float[Array, "b h w c"]:
   """Returns the mean of the square around each pixel, of what is inside.
 
-  Two products with averaging matrices, whatever the size of the square.
+  The sum along rows of the sums along columns: `size` values twice instead of
+  its square.
 
   Args:
     x: any real values.
@@ -454,37 +467,22 @@ def local_mean(
     ValueError: if `size` is not a positive odd number.
   """
   _check_odd(size)
-  x, side = jnp.asarray(x), size // 2
-  edges = []
-  for n in x.shape[1:3]:
-    i = np.arange(n)
-    first, end = np.maximum(i - side, 0), np.minimum(i + side + 1, n)
-    edges.append(np.stack([first, end], axis=1))
-  return _means(x, edges)
+  x = jnp.asarray(x)
+  total = x.astype(jnp.float32)
+  counts = []
+  for axis in (2, 1):
+    window = [size if a == axis else 1 for a in range(4)]
+    total = lax.reduce_window(total, 0.0, lax.add, window, (1,) * 4, "SAME")
+    i, n, side = np.arange(x.shape[axis]), x.shape[axis], size // 2
+    counts.append(np.minimum(i + side + 1, n) - np.maximum(i - side, 0))
+  columns, rows = counts
+  count = (rows[:, None] * columns)[None, :, :, None].astype(np.float32)
+  return (total / count).astype(x.dtype)
 
 
 def _check_odd(size):
   if size < 1 or size % 2 == 0:
     raise ValueError(f"size must be a positive odd number, got {size}.")
-
-
-def _means(x, edges):
-  """Returns the means of [first, last + 1) of rows and of columns."""
-  counts = [len(edge) for edge in edges]
-  rows, columns = (_averaging(n, e) for n, e in zip(x.shape[1:3], edges))
-  product = functools.partial(
-    jnp.einsum,
-    precision=lax.Precision.HIGHEST,
-    preferred_element_type=jnp.float32,
-  )
-  # An image is one matrix for its rows, and a row one for its columns, so that
-  # nothing is transposed; rows first, since they leave little to do.
-  b, h, w, c = x.shape
-  rows = jnp.broadcast_to(rows, (b, *rows.shape))
-  y = product("bph,bhn->bpn", rows, x.astype(jnp.float32).reshape(b, h, w * c))
-  columns = jnp.broadcast_to(columns, (b * counts[0], *columns.shape))
-  y = product("bqw,bwc->bqc", columns, y.reshape(b * counts[0], w, c))
-  return y.reshape(b, *counts, c).astype(x.dtype)
 
 
 def adaptive_avg_pool_reference(x, bins):
@@ -529,9 +527,9 @@ def _bin_edges(n, bins):
   return np.stack([i * n // bins, -(-(i + 1) * n // bins)], axis=1)
 
 
-def _averaging(n, edges):
+def _averaging(n, bins):
   """Returns the matrix f32 [bins, n] whose rows average a bin each."""
-  first, end = edges[:, :, None].transpose(1, 0, 2)
+  first, end = _bin_edges(n, bins)[:, :, None].transpose(1, 0, 2)
   # Built on the device from two vectors: no large constant in the program.
   pixel = np.arange(n)[None]
   share = (1 / (end - first)).astype(np.float32)

@@ -57,9 +57,8 @@ def test_what_xla_frees_is_used_again():
     pytest.skip("glibc only")
   pages = 2**24 // 4096
   returned, kept = _faults(XLA, "returned"), _faults(XLA, "kept")
-  # Twenty copies; huge pages would make both few.
-  assert kept < 2 * pages
-  assert kept < returned / 4 or returned < pages
+  # Twenty copies, or what a late free needs; huge pages would make both few.
+  assert kept < returned / 2 or returned < pages
 
 
 def test_what_is_freed_is_used_again():

@@ -315,7 +315,7 @@ class Interpolated(nn.Module):
 
 
 def test_a_step_on_coarse_scores_is_the_same_and_computes_no_logits():
-  side = 256  # 25 MB of logits.
+  side = 320  # 39 MB of logits: by tiles.
   steps = {}
   for coarse in (False, True):
     state, run = _setup(Interpolated(coarse), aux_weight=0.4)
