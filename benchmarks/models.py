@@ -8,8 +8,10 @@ A train step is `fcnjax.training.step.train_step` with SGD and momentum, the
 state donated; inference is the arg max of the logits. In PyTorch it is the same
 network (benchmarks/torch_networks.py) with the same variables, loss, optimizer,
 sizes and threads, channels_last; on a GPU with bfloat16 autocast, compiled and
-with cuDNN's benchmark. Both are run by turns in one process, a process for each
-network; compilation is not in the times, but told apart.
+with cuDNN's benchmark. Each side has a process of its own, and they run by
+turns; compilation is not in the times. On a CPU a network is compiled and
+measured before the next one is; on a GPU, whose host has many cores, all are
+compiled at once, and then measured one after another.
 
 The rows are saved as they come: benchmarks/results/models_{cpu,gpu}.json, or
 models_all_… for `--all`. With `--only`, rows of the other networks stay.
@@ -17,13 +19,15 @@ models_all_… for `--all`. With `--only`, rows of the other networks stay.
 
 import argparse
 from collections.abc import Callable, Iterator
+from concurrent import futures
 import functools
-import importlib.util
 import json
 import math
 import os
+import pathlib
 import subprocess
 import sys
+import tempfile
 import time
 from typing import Any
 
@@ -36,6 +40,7 @@ import measure  # noqa: E402
 import numpy as np  # noqa: E402
 
 from fcnjax import models, profile  # noqa: E402
+from fcnjax.models import folding  # noqa: E402
 from fcnjax.training import host_memory, optimizers, state as states, step  # noqa: E402
 
 RACED = (
@@ -61,6 +66,7 @@ SMALL = {
 }
 SMALL_OTHERS = ((128, 128), 2)
 PAPER_BATCH = 8
+CALLS = 5  # That a GPU makes before it is waited for.
 
 # Images a second that others have published, at the paper's size.
 PUBLISHED = {
@@ -76,8 +82,11 @@ def main() -> None:
   """Measures what is asked for and prints a table."""
   host_memory.keep_freed()  # As the commands do, for torch too.
   arguments = _arguments()
+  if arguments.rival:
+    _serve(arguments)
+    return
   if arguments.one:
-    for row in rows(arguments.one, arguments):
+    for row in rows([arguments.one], arguments):
       print("ROW", json.dumps(row), flush=True)
     return
   began = time.perf_counter()
@@ -89,14 +98,10 @@ def main() -> None:
     precision=arguments.precision,
     load_before=os.getloadavg()[0],
   )
-  for name in names:
-    if time.perf_counter() - began > 60 * arguments.minutes:
-      print(f"{name}: not begun, {arguments.minutes:g} minutes are over")
-      continue
-    for row in _rows_of_process(name):
-      if "rate" in row:
-        row["rate_share"] = row["rate"] / results.record["matrix_rate"]
-      results.add(row)
+  for row in _all_rows(names, arguments, began):
+    if "rate" in row:
+      row["rate_share"] = row["rate"] / results.record["matrix_rate"]
+    results.add(row)
   print("\n".join(table(results.record["rows"])))
   print(f"{time.perf_counter() - began:.0f} s, {results.path}")
 
@@ -124,6 +129,7 @@ def _arguments() -> argparse.Namespace:
     "--compile", action="store_true", help="torch.compile on a CPU, too"
   )
   parser.add_argument("--one", help=argparse.SUPPRESS)
+  parser.add_argument("--rival", help=argparse.SUPPRESS)
   arguments = parser.parse_args()
   unknown = set(arguments.only) - set(models.MODELS)
   if unknown:
@@ -131,7 +137,26 @@ def _arguments() -> argparse.Namespace:
   if arguments.all and arguments.against:
     parser.error("--all is ours alone; leave --against out")
   arguments.compile |= gpu
+  arguments.cuda = gpu
+  if arguments.rival:  # The asking process's, which may have another device.
+    vars(arguments).update(json.loads(arguments.rival))
   return arguments
+
+
+def _all_rows(
+  names: list[str], arguments: argparse.Namespace, began: float
+) -> Iterator[dict[str, Any]]:
+  def over():
+    return time.perf_counter() - began > 60 * arguments.minutes
+
+  if arguments.cuda:
+    yield from rows(names, arguments, over)
+    return
+  for name in names:
+    if over():
+      print(f"{name}: not begun, {arguments.minutes:g} minutes are over")
+      continue
+    yield from _rows_of_process(name)
 
 
 def _rows_of_process(name: str) -> Iterator[dict[str, Any]]:
@@ -147,28 +172,59 @@ def _rows_of_process(name: str) -> Iterator[dict[str, Any]]:
     yield {"network": name, "failed": f"exit code {process.returncode}"}
 
 
-def rows(name: str, arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
-  """Measures one network: a row for each of what can be done with it."""
-  case = Case(name, arguments)
-  rival = Torch(case, arguments) if arguments.against else None
-  ways = {
-    "inference": _inference,
-    "inference, folded": _folded,
-    "train": _train,
-  }
-  for way, prepare in ways.items():
-    ours = prepare(case)
-    if ours is None:
-      continue
-    times = {}
+def rows(
+  names: list[str],
+  arguments: argparse.Namespace,
+  over: Callable[[], bool] = lambda: False,
+) -> Iterator[dict[str, Any]]:
+  """Measures networks: a row for each of what can be done with each.
+
+  All is compiled before anything is timed.
+
+  Args:
+    names: of the networks.
+    arguments: of the command line.
+    over: whether no further network should be begun.
+  """
+  rivals, cases = {}, {}
+  if arguments.against:
+    rivals = {name: Rival(name, arguments) for name in names}
+  threads = os.cpu_count() if arguments.cuda else 1
+  compiling = []
+  with futures.ThreadPoolExecutor(threads) as pool:
+    for name in names:
+      cases[name] = Case(name, arguments)
+      for ours in cases[name].ways.values():
+        compiling.append(pool.submit(ours.compile))
+  for done in compiling:
+    done.result()
+  for rival in rivals.values():
+    rival.wait()
+  for name in names:
+    case, rival = cases.pop(name), rivals.pop(name, None)
+    if over():
+      print(f"{name}: not measured, {arguments.minutes:g} minutes are over")
+    else:
+      yield from _rows_of_case(case, rival, arguments)
     if rival:
-      rival.prepare(way)
-      times["torch"] = functools.partial(rival.run, case.calls)
+      rival.end()
+
+
+def _rows_of_case(case, rival, arguments):
+  case.draw()
+  for way, ours in case.ways.items():
+    ours.start(*case.operands(way))
+    times = {}
+    # PyTorch is not given folded variables.
+    if rival:
+      rival.ask("begin", way)
+      times["torch"] = functools.partial(rival.ask, "run", way)
     times["ours"] = functools.partial(_run, ours.call, case.calls)
     times = measure.interleaved(
       times, rounds=arguments.rounds, budget=12 if way == "train" else 4
     )
     yield _row(case, way, ours, rival, times)
+    ours.forget()
 
 
 class Case:
@@ -176,13 +232,13 @@ class Case:
 
   Attributes:
     name: of the network.
-    create: options -> our network.
     model: ours.
-    variables: random; the train step takes them away.
+    variables: random, once they are drawn; the train step takes them away.
     batch: "image" and "label", NumPy.
     classes: number of classes.
     size: height and width of the images.
     calls: what is timed at once, so that a GPU is not waited for each time.
+    ways: what can be done with it, not compiled yet.
   """
 
   def __init__(self, name: str, arguments: argparse.Namespace):
@@ -193,47 +249,108 @@ class Case:
     images = arguments.batch or images
     self.precision = arguments.precision
     self.classes = 2 if "unet" in name else 12 if "segnet" in name else 21
-    self.calls = 1 if jax.default_backend() == "cpu" else 10
-    self.create = functools.partial(
+    self.calls = CALLS if arguments.cuda else 1
+    create = functools.partial(
       models.create_model,
       name,
       num_classes=self.classes,
       dtype=arguments.precision,
     )
-    self.model = self.create()
+    self.model = create()
     shape = (images, *self.size, self.model.in_channels)
-    struct = jax.ShapeDtypeStruct(shape, jnp.float32)
-    shapes = jax.eval_shape(self.model.init, jax.random.key(0), struct)
-    self.variables = measure.random_variables(shapes)
-    outputs = jax.eval_shape(self.model.apply, shapes, struct)
+    image = jax.ShapeDtypeStruct(shape, jnp.float32)
+    shapes = jax.eval_shape(self.model.init, jax.random.key(0), image)
+    outputs = jax.eval_shape(self.model.apply, shapes, image)
     generator = np.random.default_rng(0)
     area = outputs["logits"].shape[:3]
     label = generator.integers(0, self.classes, area).astype(np.int32)
     label[generator.random(area) < IGNORED] = 255
     image = generator.standard_normal(shape, np.float32)
     self.batch = {"image": image, "label": label}
+    self.variables = shapes
+    if arguments.rival:
+      return
+    optimizer = optimizers.sgd(
+      LEARNING_RATE,
+      shapes["params"],
+      momentum=MOMENTUM,
+      weight_decay=WEIGHT_DECAY,
+    )
+    self._state = functools.partial(states.create, optimizer=optimizer)
+    train_step = functools.partial(
+      step.train_step,
+      apply=self.model.apply,
+      optimizer=optimizer,
+      seed=0,
+      takes_label=getattr(self.model, "takes_label", False),
+    )
+    predict = functools.partial(_predict, self.model)
+    self.ways = {"inference": Ours(predict, *self.operands("inference"))}
+    if "batch_stats" in shapes:
+      predict = functools.partial(_predict, create(norm="folded"))
+      way = "inference, folded"
+      self.ways[way] = Ours(predict, *self.operands(way))
+    train = Ours(train_step, *self.operands("train"), carried=True)
+    self.ways["train"] = train
+
+  def draw(self) -> None:
+    """Draws the variables, which were shapes."""
+    self.variables = measure.random_variables(self.variables)
+
+  def operands(self, way: str) -> tuple[Any, Any]:
+    """Returns what is called with, or its shapes before `draw`."""
+    real = isinstance(jax.tree.leaves(self.variables)[0], jax.Array)
+    do = (lambda f, *x: f(*x)) if real else jax.eval_shape
+    if way == "train":
+      state = do(self._state, self.variables)
+      self.variables = None if real else self.variables
+      return state, do(lambda: jax.tree.map(jnp.asarray, self.batch))
+    variables = self.variables
+    if way == "inference, folded":
+      fold = functools.partial(folding.fold_batch_norm, self.model)
+      variables = do(fold, variables, self.batch["image"])
+    return variables, do(lambda: jnp.asarray(self.batch["image"]))
 
 
 class Ours:
-  """Something compiled: what to call, and what it took to get there."""
+  """A program of ours: compiled, started, and called again and again.
 
-  def __init__(self, function: Callable, *arguments: Any, carried: bool):
+  Attributes:
+    result: of the first call.
+    first_seconds: of compiling it and the first call.
+    peak: bytes that it needs besides its arguments.
+  """
+
+  def __init__(self, function: Callable, *shapes: Any, carried: bool = False):
+    self.carried = carried
+    jitted = jax.jit(function, donate_argnums=(0,) if carried else ())
+    self._lowered = jitted.lower(*shapes)
+
+  def compile(self) -> None:
+    """Compiles it, in whatever thread."""
     start = time.perf_counter()
-    donated = (0,) if carried else ()
-    jitted = jax.jit(function, donate_argnums=donated)
-    compiled = jitted.lower(*arguments).compile()
-    self.result = jax.block_until_ready(compiled(*arguments))
+    self._compiled = self._lowered.compile()
+    self._lowered = None
     self.first_seconds = time.perf_counter() - start
-    self.peak = measure.peak_memory(compiled)
-    first = [self.result[0] if carried else arguments[0]]
+    self.peak = measure.peak_memory(self._compiled)
 
-    def call():
-      result = compiled(first[0], *arguments[1:])
-      if carried:
-        first[0] = result[0]
-      return result
+  def start(self, first: Any, batch: Any) -> None:
+    """Calls it for the first time."""
+    start = time.perf_counter()
+    self.result = jax.block_until_ready(self._compiled(first, batch))
+    self.first_seconds += time.perf_counter() - start
+    self._operands = [self.result[0] if self.carried else first, batch]
 
-    self.call = call
+  def call(self) -> Any:
+    """Calls it with the state that it returned, if it is a step."""
+    result = self._compiled(*self._operands)
+    if self.carried:
+      self._operands[0] = result[0]
+    return result
+
+  def forget(self) -> None:
+    """Gives the memory back."""
+    self._compiled = self._operands = self.result = None
 
 
 def _run(call: Callable[[], Any], times: int) -> Any:
@@ -247,72 +364,91 @@ def _predict(model: Any, variables: Any, image: jax.Array) -> jax.Array:
   return jnp.argmax(logits, axis=-1)
 
 
-def _inference(case: Case) -> Ours:
-  predict = functools.partial(_predict, case.model)
-  image = jnp.asarray(case.batch["image"])
-  return Ours(predict, case.variables, image, carried=False)
+class Rival:
+  """The same network in PyTorch, in a process that does what it is asked.
 
-
-def _folded(case: Case) -> Ours | None:
-  """Inference with batch norm folded into the convolutions.
-
-  The one place that knows how a network is folded; None where it cannot be.
+  Attributes:
+    first_seconds: of the first call of each way, compilation included.
+    result: of these calls: classes, or the loss.
+    note: how each runs.
+    peak: most bytes that were allocated, on a GPU, else None.
   """
-  if importlib.util.find_spec("fcnjax.models.folding") is None:
-    return None
-  from fcnjax.models import folding
 
-  if "batch_stats" not in case.variables:
-    return None
-  image = jnp.asarray(case.batch["image"])
-  variables = folding.fold_batch_norm(case.model, case.variables, image)
-  model = case.create(norm="folded")
-  predict = functools.partial(_predict, model)
-  return Ours(predict, variables, image, carried=False)
+  def __init__(self, name: str, arguments: argparse.Namespace):
+    self._folder = tempfile.TemporaryDirectory()
+    words = {k: v for k, v in vars(arguments).items() if k != "rival"}
+    words |= {"one": name, "folder": self._folder.name}
+    self._process = subprocess.Popen(
+      [sys.executable, sys.argv[0], "--rival", json.dumps(words)],
+      stdin=subprocess.PIPE,
+      stdout=subprocess.PIPE,
+      text=True,
+      env=os.environ | {"JAX_PLATFORMS": "cpu"},
+    )
+
+  def wait(self) -> None:
+    """Waits until it is ready to be asked."""
+    self.note = self._answer()
+
+  def ask(self, word: str, way: str) -> None:
+    """Waits until it is done: "begin" a way, or "run" it."""
+    way = way.partition(",")[0]
+    print(word, way, file=self._process.stdin, flush=True)
+    answer = self._answer()
+    if word == "begin":
+      self.note, self.first_seconds = answer["note"], answer["first_seconds"]
+      self.result = np.load(pathlib.Path(self._folder.name) / f"{way}.npy")
+    self.peak = answer["peak"]
+
+  def end(self) -> None:
+    """Ends the process."""
+    self._process.stdin.close()
+    self._process.wait()
+    self._folder.cleanup()
+
+  def _answer(self) -> Any:
+    for line in self._process.stdout:
+      if line.startswith("ANSWER "):
+        return json.loads(line[7:])
+      print(line, end="")
+    raise SystemExit(f"PyTorch's process ended with {self._process.wait()}.")
 
 
-def _train(case: Case) -> Ours:
-  optimizer = optimizers.sgd(
-    LEARNING_RATE,
-    case.variables["params"],
-    momentum=MOMENTUM,
-    weight_decay=WEIGHT_DECAY,
-  )
-  train_step = functools.partial(
-    step.train_step,
-    apply=case.model.apply,
-    optimizer=optimizer,
-    seed=0,
-    takes_label=getattr(case.model, "takes_label", False),
-  )
-  state = states.create(case.variables, optimizer)
-  case.variables = None
-  batch = jax.tree.map(jnp.asarray, case.batch)
-  return Ours(train_step, state, batch, carried=True)
+def _serve(arguments: argparse.Namespace) -> None:
+  """The life of a rival's process."""
+  torch = Torch(arguments)
+  answer = functools.partial(print, "ANSWER", flush=True)
+  if arguments.cuda:
+    for way in ("inference", "train"):
+      torch.prepare(way)
+  answer(json.dumps("ready"))
+  for line in sys.stdin:
+    word, way = line.split()
+    said = {}
+    if word == "begin":
+      said = torch.begin(way)
+    else:
+      torch.run(way, torch.calls)
+    answer(json.dumps(said | {"peak": torch.peak()}))
 
 
 class Torch:
-  """The same network in PyTorch.
+  """The same network in PyTorch."""
 
-  Attributes:
-    first_seconds: of the first call, compilation included.
-    result: of the first call: classes, or the loss.
-    note: how it runs.
-  """
-
-  def __init__(self, case: Case, arguments: argparse.Namespace):
+  def __init__(self, arguments: argparse.Namespace):
     import torch
     import torch_networks
 
     self.torch = torch
-    gpu = jax.default_backend() == "gpu"
-    if gpu and not torch.cuda.is_available():
+    case = Case(arguments.one, arguments)
+    case.draw()
+    self.calls, self.folder = case.calls, pathlib.Path(arguments.folder)
+    if arguments.cuda and not torch.cuda.is_available():
       raise SystemExit(
         "JAX has a GPU and torch has none: install its CUDA build"
       )
-    self.device = "cuda" if gpu else "cpu"
+    self.device = "cuda" if arguments.cuda else "cpu"
     torch.set_num_threads(len(os.sched_getaffinity(0)))
-    torch.backends.cudnn.benchmark = True
     torch.set_float32_matmul_precision("high")  # As JAX on a GPU.
     network = torch_networks.NETWORKS[case.name](case.classes)
     torch_networks.copy_variables(network, case.variables)
@@ -336,38 +472,57 @@ class Torch:
       enabled=arguments.precision == "bfloat16",
     )
     self.compiles = arguments.compile
-    self.note = "compiled" if self.compiles else "eager"
+    self.functions: dict[str, Callable] = {}
+    self.said: dict[str, dict[str, Any]] = {}
 
   def prepare(self, way: str) -> None:
-    """Makes `run` do what is timed, once."""
+    """Compiles what is timed, and saves the result of its first call."""
     training = way == "train"
     self.network.train(training)
     eager = self._loss if training else self._classes
-    self.function = self.torch.compile(eager) if self.compiles else eager
-    self.call = self._train if training else self._predict
-    if self.device == "cuda":
-      self.torch.cuda.reset_peak_memory_stats()
+    said = {"note": "compiled" if self.compiles else "eager"}
+    self.functions[way] = self.torch.compile(eager) if self.compiles else eager
     start = time.perf_counter()
     try:
-      self.result = self.run(1)
+      result = self.run(way, 1)
     except Exception as error:  # The compiler's, of any kind.
       if not self.compiles:
         raise
-      self.note = f"eager, not compiled: {type(error).__name__}"
-      self.function, self.compiles = eager, False
-      self.result = self.run(1)
-    self.first_seconds = time.perf_counter() - start
-    self.result = self.result.cpu().numpy()
+      said["note"] = f"eager, not compiled: {type(error).__name__}"
+      print(way, said["note"], str(error)[:500], flush=True)
+      self.functions[way] = eager
+      result = self.run(way, 1)
+    said["first_seconds"] = time.perf_counter() - start
+    self.said[way] = said
+    np.save(self.folder / f"{way}.npy", result.cpu().numpy())
+    self.free()
 
-  def run(self, times: int) -> Any:
+  def begin(self, way: str) -> dict[str, Any]:
+    """Makes ready for being timed; returns what is told of the way."""
+    if way not in self.functions:
+      self.prepare(way)
+    self.free()
+    self.network.train(way == "train")
+    # Not before: its trials would disturb those of XLA, which compiles now.
+    self.torch.backends.cudnn.benchmark = True
+    self.run(way, 1)
+    return self.said[way]
+
+  def free(self) -> None:
+    """Gives unused memory back."""
+    if self.device == "cuda":
+      self.torch.cuda.empty_cache()
+      self.torch.cuda.reset_peak_memory_stats()
+
+  def run(self, way: str, times: int) -> Any:
     """Calls so often, and waits."""
-    result = _run(self.call, times)
+    result = _run(self._train if way == "train" else self._predict, times)
     if self.device == "cuda":
       self.torch.cuda.synchronize()
     return result
 
   def peak(self) -> int | None:
-    """Returns the most bytes that were allocated since `prepare`, on a GPU."""
+    """Returns the most bytes that were allocated since `free`, on a GPU."""
     if self.device == "cpu":
       return None
     return self.torch.cuda.max_memory_allocated()
@@ -384,11 +539,11 @@ class Torch:
 
   def _predict(self):
     with self.torch.inference_mode():
-      return self.function(self.image)
+      return self.functions["inference"](self.image)
 
   def _train(self):
     self.optimizer.zero_grad(set_to_none=True)
-    loss = self.function(self.image, self.label)
+    loss = self.functions["train"](self.image, self.label)
     loss.backward()
     self.optimizer.step()
     return loss.detach()
@@ -398,7 +553,7 @@ def _row(
   case: Case,
   way: str,
   ours: Ours,
-  rival: Torch | None,
+  rival: Rival | None,
   times: dict[str, list[float]],
 ) -> dict[str, Any]:
   """Returns what is written of a network."""
@@ -415,14 +570,12 @@ def _row(
     "rounds": len(times["ours"]),
     "ms": 1e3 * seconds,
     "images_per_second": images / seconds,
-    "first_step_seconds": ours.first_seconds,
     "multiply_adds": count,
     "rate": flops / seconds,
     "program_mb": ours.peak / 2**20,
   }
-  peak = (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
-  if peak and way != "inference, folded":  # The process's, of what was before.
-    row["peak_mb"] = peak / 2**20
+  if case.calls == 1:  # Else many were compiled at once.
+    row["first_step_seconds"] = ours.first_seconds
   if case.size == models.MODELS[case.name].size:
     keys = ("published_images_per_second", "published_source")
     row |= zip(keys, PUBLISHED.get((case.name, way), ()))
@@ -435,16 +588,17 @@ def _row(
     "torch": rival.note,
     "torch_ms": 1e3 * theirs,
     "torch_images_per_second": images / theirs,
-    "torch_first_step_seconds": rival.first_seconds,
     "ratio": theirs / seconds,
   }
-  if rival.peak():
-    row["torch_peak_mb"] = rival.peak() / 2**20
+  if case.calls == 1:
+    row["torch_first_step_seconds"] = rival.first_seconds
+  if rival.peak:
+    row["torch_peak_mb"] = rival.peak / 2**20
   if way == "train":
     row["torch_loss"] = float(rival.result)
   else:
     row["agreement"] = float((np.asarray(ours.result) == rival.result).mean())
-    exact = rival.device == "cpu" and case.precision == "float32"
+    exact = case.calls == 1 and case.precision == "float32"
     if exact and row["agreement"] < 0.99:
       raise AssertionError(
         f"{case.name}: only {row['agreement']:.3f} of the pixels have the "
