@@ -45,6 +45,9 @@ if importlib.util.find_spec("jaxtyping") is None:
 
   sys.modules["jaxtyping"] = _Jaxtyping("jaxtyping")
 
+# PyTorch shares the device; nothing has been asked of JAX's yet.
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+
 RESULTS = pathlib.Path(__file__).resolve().parent / "results"
 
 
@@ -125,7 +128,7 @@ def calls() -> int:
 
 
 def repeated(function: Callable[[], Any]) -> Callable[[], Any]:
-  """Returns `calls()` calls in a row; a median of theirs is so many times one's."""
+  """Returns a function that makes `calls()` calls in a row."""
 
   def turn():
     for _ in range(calls()):

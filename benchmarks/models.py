@@ -31,17 +31,14 @@ import tempfile
 import time
 from typing import Any
 
-# PyTorch shares the device.
-os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+import jax
+import jax.numpy as jnp
+import measure
+import numpy as np
 
-import jax  # noqa: E402
-import jax.numpy as jnp  # noqa: E402
-import measure  # noqa: E402
-import numpy as np  # noqa: E402
-
-from fcnjax import models, profile  # noqa: E402
-from fcnjax.models import folding  # noqa: E402
-from fcnjax.training import host_memory, optimizers, state as states, step  # noqa: E402
+from fcnjax import models, profile
+from fcnjax.models import folding
+from fcnjax.training import host_memory, optimizers, state as states, step
 
 RACED = (
   "unet",
@@ -66,6 +63,7 @@ SMALL = {
 }
 SMALL_OTHERS = ((128, 128), 2)
 PAPER_BATCH = 8
+WAYS = ("inference", "folded", "train")
 CALLS = 5  # That a GPU makes before it is waited for.
 
 # Images a second that others have published, at the paper's size.
@@ -102,6 +100,7 @@ def main() -> None:
     if "rate" in row:
       row["rate_share"] = row["rate"] / results.record["matrix_rate"]
     results.add(row)
+    print("\n".join(table([row])[1:2]), flush=True)
   print("\n".join(table(results.record["rows"])))
   print(f"{time.perf_counter() - began:.0f} s, {results.path}")
 
@@ -127,6 +126,12 @@ def _arguments() -> argparse.Namespace:
   parser.add_argument("--rounds", type=int, default=7)
   parser.add_argument(
     "--compile", action="store_true", help="torch.compile on a CPU, too"
+  )
+  parser.add_argument(
+    "--ways", nargs="+", default=WAYS, choices=WAYS, help="what is measured"
+  )
+  parser.add_argument(
+    "--wait", type=float, help="seconds of compiling, on a GPU, then without"
   )
   parser.add_argument("--one", help=argparse.SUPPRESS)
   parser.add_argument("--rival", help=argparse.SUPPRESS)
@@ -186,20 +191,26 @@ def rows(
     arguments: of the command line.
     over: whether no further network should be begun.
   """
-  rivals, cases = {}, {}
+  names, rivals, cases = list(names), {}, {}
   if arguments.against:
     rivals = {name: Rival(name, arguments) for name in names}
-  threads = os.cpu_count() if arguments.cuda else 1
-  compiling = []
-  with futures.ThreadPoolExecutor(threads) as pool:
-    for name in names:
-      cases[name] = Case(name, arguments)
-      for ours in cases[name].ways.values():
-        compiling.append(pool.submit(ours.compile))
-  for done in compiling:
-    done.result()
-  for rival in rivals.values():
-    rival.wait()
+  pool = futures.ThreadPoolExecutor(os.cpu_count() if arguments.cuda else 1)
+  compiling = {}
+  for name in names:
+    cases[name] = Case(name, arguments)
+    for ours in cases[name].ways.values():
+      compiling[pool.submit(ours.compile)] = name
+  done, late = futures.wait(compiling, arguments.wait)
+  lost = {compiling[one]: f"not compiled in {arguments.wait} s" for one in late}
+  lost |= {compiling[one]: one.exception() for one in done if one.exception()}
+  for name, reason in lost.items():
+    print(f"{name}: {str(reason)[:500]}", flush=True)
+    names.remove(name)
+    if name in rivals:
+      rivals.pop(name).kill()
+  for name in names:
+    if name in rivals:
+      rivals[name].wait()
   for name in names:
     case, rival = cases.pop(name), rivals.pop(name, None)
     if over():
@@ -208,6 +219,9 @@ def rows(
       yield from _rows_of_case(case, rival, arguments)
     if rival:
       rival.end()
+  if late:  # Nothing stops a compiler.
+    sys.stdout.flush()
+    os._exit(0)
 
 
 def _rows_of_case(case, rival, arguments):
@@ -284,14 +298,17 @@ class Case:
       seed=0,
       takes_label=getattr(self.model, "takes_label", False),
     )
-    predict = functools.partial(_predict, self.model)
-    self.ways = {"inference": Ours(predict, *self.operands("inference"))}
-    if "batch_stats" in shapes:
+    self.ways = {}
+    if "inference" in arguments.ways:
+      predict = functools.partial(_predict, self.model)
+      self.ways["inference"] = Ours(predict, *self.operands("inference"))
+    if "folded" in arguments.ways and "batch_stats" in shapes:
       predict = functools.partial(_predict, create(norm="folded"))
       way = "inference, folded"
       self.ways[way] = Ours(predict, *self.operands(way))
-    train = Ours(train_step, *self.operands("train"), carried=True)
-    self.ways["train"] = train
+    if "train" in arguments.ways:
+      train = Ours(train_step, *self.operands("train"), carried=True)
+      self.ways["train"] = train
 
   def draw(self) -> None:
     """Draws the variables, which were shapes."""
@@ -348,6 +365,10 @@ class Ours:
       self._operands[0] = result[0]
     return result
 
+  def text(self) -> str:
+    """Returns the compiled program in XLA's words."""
+    return self._compiled.as_text()
+
   def forget(self) -> None:
     """Gives the memory back."""
     self._compiled = self._operands = self.result = None
@@ -399,6 +420,10 @@ class Rival:
       self.note, self.first_seconds = answer["note"], answer["first_seconds"]
       self.result = np.load(pathlib.Path(self._folder.name) / f"{way}.npy")
     self.peak = answer["peak"]
+
+  def kill(self) -> None:
+    """Does not wait for what it does."""
+    self._process.kill()
 
   def end(self) -> None:
     """Ends the process."""

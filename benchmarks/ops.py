@@ -7,12 +7,17 @@ of interleaved calls, forward alone and forward with backward, the memory that
 the latter needs, and its share of what the device can do: of the measured
 bandwidth of a copy (counting inputs and outputs once) and of the measured rate
 of a matrix product. `ratio_*` say how many times faster than the plain form,
-the first of each case.
+the first of each case. On a GPU the arrays are larger, the cases of an operator
+are compiled at once before any is timed, ten calls are timed together, and
+PyTorch's side is compiled.
 """
 
 import argparse
 from collections.abc import Callable, Iterator
+from concurrent import futures
 import functools
+import itertools
+import math
 import os
 import time
 from typing import Any, NamedTuple
@@ -33,6 +38,8 @@ from fcnjax.ops import (
   upsampled,
 )
 from fcnjax.training import host_memory
+
+GPU = True  # Marks the convolutions that are measured there, too.
 
 
 class Case(NamedTuple):
@@ -82,50 +89,104 @@ def main() -> None:
     precision=dtype,
     **ceilings,
   )
-  for case in cases(dtype):
-    if arguments.only and case.op not in arguments.only:
-      continue
-    if time.monotonic() - began > 60 * arguments.minutes:
-      print("no time is left for the rest; use --minutes")
-      break
-    for row in rows(case, arguments, ceilings):
-      results.add(row)
-      print(line(row), flush=True)
+  todo = (
+    c for c in cases(dtype) if c.op in arguments.only or not arguments.only
+  )
+  on_cpu = jax.default_backend() == "cpu"
+  # A CPU would be busy with the next case's compilation while it is timed.
+  groups = ([case] for case in todo)
+  if not on_cpu:
+    groups = (list(same) for _, same in itertools.groupby(todo, lambda c: c.op))
+  with futures.ThreadPoolExecutor(1 if on_cpu else os.cpu_count()) as pool:
+    for group in groups:
+      ready = [Ready(case, arguments, pool) for case in group]
+      for one in ready:
+        one.wait()
+      while ready:
+        if time.monotonic() - began > 60 * arguments.minutes:
+          print("no time is left for the rest; use --minutes")
+          return
+        for row in rows(ready.pop(0), arguments, ceilings):
+          results.add(row)
+          print(line(row), flush=True)
+
+
+class Ready:
+  """A case whose programs are compiled, once `wait` has returned.
+
+  Attributes:
+    case: the case.
+    forward: calls by the name of the implementation.
+    both: forward and backward alike.
+    memory: bytes that the latter need.
+    pulls: of each array's gradient by itself, by key of a row, and by name: of
+      the last form, on a GPU of all, and the rival.
+  """
+
+  def __init__(self, case, arguments, pool):
+    self.case, self.against = case, arguments.against and case.torch
+    self.forward, self.both, self.memory = {}, {}, {}
+    self.pulls: dict[str, dict[str, Any]] = {}
+    call = (*case.arrays, *case.constants)
+    cotangent = _like(jax.eval_shape(next(iter(case.forms.values())), *call))
+    self._waiting = []
+
+    def submit(into, name, function, *operands, memory=False):
+      lowered = jax.jit(function).lower(*operands)
+
+      def compile_it():
+        compiled = lowered.compile()
+        into[name] = functools.partial(compiled, *operands)
+        if memory:
+          self.memory[name] = measure.peak_memory(compiled)
+
+      into[name] = None  # Keeps the order.
+      self._waiting.append(pool.submit(compile_it))
+
+    for name, form in case.forms.items():
+      submit(self.forward, name, form, *call)
+      both = functools.partial(_value_and_pullback, form, len(case.arrays))
+      if case.forward_only:
+        both, cotangent = (lambda _, *a, form=form: form(*a)), 0.0
+      submit(self.both, name, both, cotangent, *call, memory=True)
+    if case.forward_only:
+      return
+    # A GPU's kernels are few and quickly compiled: there of all forms.
+    forms = list(case.forms)
+    forms = forms[-1:] if jax.default_backend() == "cpu" else forms
+    for i, key in zip(range(len(case.arrays)), ("image_ms", "kernel_ms")):
+      self.pulls[key] = {}
+      for name in forms:
+        pull = _pull(case, name, i)
+        submit(self.pulls[key], name, pull, cotangent, *call)
+
+  def wait(self):
+    """Waits for our programs, and makes the rival's."""
+    if self.against:
+      torch = _torch(self.case)
+      self.forward["torch"], self.both["torch"], pulls = torch
+      for pull, part in zip(pulls, self.pulls.values()):
+        part["torch"] = pull
+    for done in self._waiting:
+      done.result()
 
 
 def rows(
-  case: Case, arguments: argparse.Namespace, ceilings: dict[str, float]
+  ready: Ready, arguments: argparse.Namespace, ceilings: dict[str, float]
 ) -> list[dict[str, Any]]:
   """Returns a row for each implementation of a case."""
-  forward, both, memory = {}, {}, {}
-  for name, form in case.forms.items():
-    call = (*case.arrays, *case.constants)
-    forward[name] = functools.partial(jax.jit(form), *call)
-    if case.forward_only:
-      program, cotangent = jax.jit(lambda _, *a, form=form: form(*a)), 0.0
-    else:
-      cotangent = _like(forward[name]())
-      program = jax.jit(
-        functools.partial(_value_and_pullback, form, len(case.arrays))
-      )
-    compiled = program.lower(cotangent, *call).compile()
-    memory[name] = measure.peak_memory(compiled)
-    both[name] = functools.partial(compiled, cotangent, *call)
-  if arguments.against and case.torch:
-    forward["torch"], both["torch"], rivals = _torch(case)
-  words = {"rounds": arguments.rounds, "least": 3, "budget": 3.0}
-  forward = _medians(measure.interleaved(forward, **words))
-  both = _medians(measure.interleaved(both, **words))
-  # Of the last form and its rival each gradient by itself: of the image and,
-  # where there is one, the kernel.
-  parts: dict[str, dict[str, float]] = {}
-  if not case.forward_only:
-    for i, key in zip(range(len(case.arrays)), ("image_ms", "kernel_ms")):
-      last = list(case.forms)[-1]
-      pulls = {last: _pull(case, last, i)}
-      if "torch" in both:
-        pulls["torch"] = rivals[i]
-      parts[key] = _medians(measure.interleaved(pulls, **words))
+  case = ready.case
+
+  def medians(functions):
+    turns = {k: measure.repeated(f) for k, f in functions.items()}
+    times = measure.interleaved(
+      turns, rounds=arguments.rounds, least=3, budget=3.0
+    )
+    return {k: measure.median(t) / measure.calls() for k, t in times.items()}
+
+  forward, both = medians(ready.forward), medians(ready.both)
+  parts = {key: medians(pulls) for key, pulls in ready.pulls.items()}
+  memory = ready.memory
   plain = next(iter(case.forms))
   moved = sum(a.nbytes for a in (*case.arrays, *case.constants))
   moved += jax.tree.reduce(
@@ -165,11 +226,9 @@ def line(row: dict[str, Any]) -> str:
 
 def cases(dtype: str) -> Iterator[Case]:
   """Yields every case; arrays are made when its turn comes."""
-  many = 1 if jax.default_backend() == "cpu" else 8
-  rng = np.random.default_rng(0)
-
-  def normal(*shape):
-    return jnp.asarray(rng.normal(size=shape), dtype)
+  on_cpu = jax.default_backend() == "cpu"
+  many = 1 if on_cpu else 32
+  normal = functools.partial(_normal, dtype=dtype)
 
   for b, h, c, stride, rate in (
     (2, 64, 256, 1, 1),
@@ -193,37 +252,39 @@ def cases(dtype: str) -> Iterator[Case]:
       3 * 2 * 9 * b * many * out**2 * c,
     )
 
-  for b, h, c, d, kernel, rate in (
-    (4, 33, 728, 728, 1, 1),
+  for b, h, c, d, kernel, rate, *everywhere in (
+    (4, 33, 728, 728, 1, 1, GPU),
     (2, 129, 64, 128, 1, 1),
-    (1, 257, 64, 21, 1, 1),
-    (1, 256, 64, 64, 3, 1),
+    (1, 257, 64, 21, 1, 1, GPU),
+    (1, 256, 64, 64, 3, 1, GPU),
     (2, 240, 64, 64, 3, 1),
-    (2, 128, 128, 128, 3, 1),
+    (2, 128, 128, 128, 3, 1, GPU),
     (1, 128, 64, 256, 3, 1),
     (1, 256, 16, 16, 3, 1),
-    (1, 256, 3, 64, 3, 1),
+    (1, 256, 3, 64, 3, 1, GPU),
     (2, 96, 128, 128, 3, 1),
     (2, 64, 128, 128, 3, 1),
-    (1, 64, 256, 256, 3, 1),
-    (4, 32, 512, 512, 3, 1),
+    (1, 64, 256, 256, 3, 1, GPU),
+    (4, 32, 512, 512, 3, 1, GPU),
     (1, 21, 512, 512, 3, 1),
     (2, 16, 512, 512, 3, 1),
     (2, 8, 1024, 1024, 3, 1),
-    (1, 9, 512, 4096, 7, 1),
-    (1, 65, 512, 512, 3, 2),
-    (1, 65, 256, 256, 3, 6),
-    (1, 65, 256, 256, 3, 12),
-    (1, 65, 256, 256, 3, 18),
+    (1, 9, 512, 4096, 7, 1, GPU),
+    (1, 65, 512, 512, 3, 2, GPU),
+    (1, 65, 256, 256, 3, 6, GPU),
+    (1, 65, 256, 256, 3, 12, GPU),
+    (1, 65, 256, 256, 3, 18, GPU),
   ):
+    if not (on_cpu or everywhere):
+      continue
     padding = rate * (kernel // 2)
     forms = ["native"]
     if kernel == 1:
       forms.append("matrix")
     if kernel == 7 or kernel == 3 and h <= 33:
       forms.append("patches")
-    if kernel == 3:
-      forms += ["row_blocks"] + ["winograd"] * (dtype == "float32")
+    if kernel == 3 and on_cpu:
+      forms += ["row_blocks", "winograd"]
     forms += ["space_to_batch"] if rate > 1 else []
     forms.append("auto")
     op = "dilated 3x3" if rate > 1 else f"convolution {kernel}x{kernel}"
@@ -263,8 +324,8 @@ def cases(dtype: str) -> Iterator[Case]:
   # AlexNet's conv2 of eight images.
   yield Case(
     "2 groups 5x5",
-    "8x49x49 96>256",
-    (normal(8, 49, 49, 96), normal(5, 5, 48, 256)),
+    f"{8 * many}x49x49 96>256",
+    (normal(8 * many, 49, 49, 96), normal(5, 5, 48, 256)),
     {
       name: functools.partial(
         convolution.conv,
@@ -275,7 +336,7 @@ def cases(dtype: str) -> Iterator[Case]:
       for name, word in (("native", "native"), ("apart", "auto"))
     },
     functools.partial(_torch_conv, groups=2),
-    3 * 2 * 25 * 8 * 49**2 * 48 * 256,
+    3 * 2 * 25 * 8 * many * 49**2 * 48 * 256,
   )
 
   for b, h, c, d in ((2, 64, 256, 128), (1, 128, 128, 64)):
@@ -415,9 +476,10 @@ def cases(dtype: str) -> Iterator[Case]:
     ((45, 45), (353, 353), 21, "align_corners"),
     ((33, 33), (257, 257), 21, "align_corners"),
   ):
-    scores = jnp.asarray(rng.normal(size=(many, h, w, c)), jnp.float32)
-    label = jnp.asarray(rng.integers(0, c, (many, *size)), jnp.int32)
-    text = f"{many}x{h}x{w}x{c} to {size[0]}x{size[1]}"
+    images = 1 if on_cpu else 8
+    scores = _normal(images, h, w, c, dtype="float32")
+    label = (100 * _normal(images, *size, dtype="float32")).astype(int) % c
+    text = f"{images}x{h}x{w}x{c} to {size[0]}x{size[1]}"
     yield Case(
       "upsampled loss",
       text,
@@ -457,8 +519,8 @@ def _value_and_pullback(function, count, cotangent, *arrays):
 
 
 def _pull(case, name, index):
-  """Returns the call of one array's gradient alone."""
-  form, arrays = case.forms[name], (*case.arrays, *case.constants)
+  """Returns the function that makes one array's gradient alone."""
+  form = case.forms[name]
 
   def pull(cotangent, *arrays):
     def of_one(array):
@@ -466,22 +528,25 @@ def _pull(case, name, index):
 
     return jax.vjp(of_one, arrays[index])[1](cotangent)
 
-  shape = jax.eval_shape(form, *arrays)
-  return functools.partial(jax.jit(pull), _like(shape), *arrays)
+  return pull
+
+
+def _normal(*shape, dtype):
+  """Returns random numbers that repeat after a million: nobody waits long."""
+  numbers = np.random.default_rng(0).normal(size=2**20)
+  count = math.prod(shape)
+
+  @jax.jit
+  def filled(x):
+    whole = jnp.broadcast_to(x, (-(-count // x.size), x.size))
+    return whole.reshape(-1)[:count].reshape(shape)
+
+  return filled(jnp.asarray(numbers, dtype))
 
 
 def _like(value):
   """Returns random cotangents of a value."""
-  leaves, tree = jax.tree.flatten(value)
-  keys = jax.random.split(jax.random.key(1), len(leaves))
-  return jax.tree.unflatten(
-    tree,
-    [jax.random.normal(k, v.shape, v.dtype) for k, v in zip(keys, leaves)],
-  )
-
-
-def _medians(times):
-  return {name: measure.median(seconds) for name, seconds in times.items()}
+  return jax.tree.map(lambda v: _normal(*v.shape, dtype=v.dtype), value)
 
 
 def _layers(x, kernel, *, rate, implementation):
@@ -524,13 +589,21 @@ def _torch(case):
   device = "cuda" if torch.cuda.is_available() else "cpu"
   torch.backends.cudnn.benchmark = True
 
-  def tensor(x):
-    x = torch.tensor(np.asarray(x.astype(jnp.float32)), device=device)
-    return x.to(getattr(torch, str(case.arrays[0].dtype)))
+  tensor = torch.from_dlpack
 
   operator, inputs = case.torch(torch, tensor, *case.arrays)
   if device == "cuda":
-    operator = torch.compile(operator)
+    from torch._dynamo import config as dynamo
+    from torch._functorch import config as functorch
+
+    dynamo.recompile_limit = 1000
+    functorch.donated_buffer = False  # Gradients of one result, often.
+    compiled = torch.compile(operator, dynamic=False)
+    try:
+      compiled(*inputs)
+      operator = compiled
+    except Exception as error:  # The compiler's, of any kind: then without.
+      print(f"{case.op}: torch is not compiled, {type(error).__name__}")
 
   def ready():
     if device == "cuda":
@@ -627,7 +700,7 @@ def _torch_adaptive(torch, tensor, x, *, bins):
 
 def _torch_loss(torch, tensor, scores, *, label, convention):
   scores = _image(tensor, scores)
-  label = torch.tensor(np.asarray(label), device=scores.device).long()
+  label = tensor(label).long()
 
   def operator(scores):
     logits = torch.nn.functional.interpolate(
@@ -642,8 +715,7 @@ def _torch_loss(torch, tensor, scores, *, label, convention):
 
 
 def _torch_unpool(torch, tensor, x, *, index, size):
-  flat = pooling.flat_indices(index, size=size)
-  flat = torch.tensor(np.asarray(flat), device=tensor(x).device).long()
+  flat = tensor(pooling.flat_indices(index, size=size)).long()
   operator = functools.partial(
     torch.nn.functional.max_unpool2d,
     indices=flat.permute(0, 3, 1, 2),

@@ -21,6 +21,7 @@ from jaxtyping import Array
 from fcnjax import typing
 from fcnjax.models import blocks, segmenter
 from fcnjax.models.backbones import resnet, vgg
+from fcnjax.ops import activation
 
 V1_RATES = (12,)
 V2_RATES = (6, 12, 18, 24)  # ASPP-L
@@ -160,8 +161,8 @@ class ScoreSum(nn.Module):
       )
       return score(x).astype(jnp.float32)
     x = conv(self.fc_channels, self.kernel, name=f"fc6_{rate}", **dilated)(x)
-    x = blocks.dropout(self, self.dropout, nn.relu(x), train=train)
+    x = blocks.dropout(self, self.dropout, activation.relu(x), train=train)
     x = conv(self.fc_channels, 1, name=f"fc7_{rate}")(x)
-    x = blocks.dropout(self, self.dropout, nn.relu(x), train=train)
+    x = blocks.dropout(self, self.dropout, activation.relu(x), train=train)
     score = conv(self.num_classes, 1, kernel_init=_GAUSSIAN, name=f"fc8_{rate}")
     return score(x).astype(jnp.float32)

@@ -28,7 +28,7 @@ import numpy as np
 from fcnjax import typing
 from fcnjax.models import blocks
 from fcnjax.models.backbones import vgg
-from fcnjax.ops import resizing, transposed
+from fcnjax.ops import activation, resizing, transposed
 
 STRIDE = 8
 MARGIN = 186  # pixels that are mirrored at each side
@@ -138,7 +138,7 @@ class Context(nn.Module):
         name=f"ctx_{'final' if last else f'conv{i}'}",
         dtype=self.dtype,
       )(x)
-      x = x if last else blocks.kept(nn.relu(x))
+      x = x if last else blocks.kept(activation.relu(x))
     return x
 
 
@@ -217,7 +217,7 @@ class Dilation(nn.Module):
     conv = functools.partial(blocks.conv, padding=0, dtype=self.dtype)
     for name, kernel, dilation in (("fc6", 7, 4), ("fc7", 1, 1)):
       x = conv(self.fc_channels, kernel, dilation=dilation, name=name)(x)
-      x = blocks.dropout(self, self.dropout, nn.relu(x), train=train)
+      x = blocks.dropout(self, self.dropout, activation.relu(x), train=train)
       x = blocks.kept(x)
     init = nn.initializers.normal(0.001)
     return conv(self.num_classes, 1, kernel_init=init, name="final")(x)

@@ -26,7 +26,7 @@ import numpy as np
 from fcnjax import typing
 from fcnjax.models import blocks, segmenter
 from fcnjax.models.backbones import vgg
-from fcnjax.ops import resizing
+from fcnjax.ops import activation, resizing
 
 # (kernel, stride) from the image to the scores; the skips do not deepen it.
 VGG16_LAYERS = (*vgg.LAYERS, (7, 1), (1, 1), (1, 1))
@@ -251,7 +251,7 @@ class Head(nn.Module):
       x = blocks.conv(
         self.fc_channels, kernel, padding=pad, name=name, dtype=self.dtype
       )(x)
-      x = blocks.dropout(self, self.dropout, nn.relu(x), train=train)
+      x = blocks.dropout(self, self.dropout, activation.relu(x), train=train)
       x = blocks.kept(x)
     x = self._score(x, "score_fr")
     if self.stride <= 16:

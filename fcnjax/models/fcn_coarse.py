@@ -18,7 +18,7 @@ from jaxtyping import Array, Float
 from fcnjax import typing
 from fcnjax.models import blocks, segmenter
 from fcnjax.models.backbones import alexnet, googlenet, resnet
-from fcnjax.ops import resizing
+from fcnjax.ops import activation, resizing
 
 # (kernel, stride) from the image to the scores.
 ALEXNET_LAYERS = (*alexnet.LAYERS, (6, 1), (1, 1), (1, 1))
@@ -188,7 +188,7 @@ class CoarseHead(nn.Module):
       fc = blocks.conv(
         self.fc_channels, kernel, padding=0, name=f"fc{i}", dtype=self.dtype
       )
-      x = drop(nn.relu(fc(x)))
+      x = drop(activation.relu(fc(x)))
     score = blocks.conv(
       self.num_classes,
       1,

@@ -21,7 +21,7 @@ import numpy as np
 
 from fcnjax import typing
 from fcnjax.models import blocks
-from fcnjax.ops import pooling, resizing
+from fcnjax.ops import activation, pooling, resizing
 
 
 def layers(depth: int = 4) -> tuple[tuple[int, int], ...]:
@@ -68,6 +68,7 @@ class DoubleConv(nn.Module):
     self, x: Float[Array, "b h w c"], *, train: bool
   ) -> Float[Array, "b h2 w2 d"]:
     norm = blocks.norm_of(self, train=train, epsilon=1e-5)
+    relu = activation.relu if self.norm == "none" else nn.relu
     for i in (1, 2):
       x = blocks.conv(
         self.features,
@@ -77,7 +78,7 @@ class DoubleConv(nn.Module):
         name=f"conv{i}",
         dtype=self.dtype,
       )(x)
-      x = nn.relu(norm(x, name=f"conv{i}_norm"))
+      x = relu(norm(x, name=f"conv{i}_norm"))
     return x
 
 

@@ -10,6 +10,9 @@ import numpy as np
 
 from fcnjax.ops import implementations, windows as windows_lib
 
+# On a GPU, the passes that are left to XLA's convolution.
+NATIVE_PASSES: tuple[str, ...] = ()
+
 
 @functools.partial(
   jax.jit, static_argnames=("stride", "dilation", "padding", "implementation")
@@ -89,12 +92,18 @@ def depthwise_conv(
 
 @functools.partial(jax.custom_vjp, nondiff_argnames=("windows",))
 def _depthwise(x, kernel, windows):
+  if _is_native("forward"):
+    return _native(x, kernel, windows)
   seen = windows_lib.shifts(x, windows)
   return sum(_products(seen, _weights(kernel))).astype(x.dtype)
 
 
 def _depthwise_fwd(x, kernel, windows):
-  return _depthwise(x, kernel, windows), (x, kernel)
+  y = _depthwise(x, kernel, windows)
+  if jax.default_backend() != "cpu":
+    # Else XLA hands the float32 sums to a batch norm that reads them twice.
+    y = lax.optimization_barrier(y)
+  return y, (x, kernel)
 
 
 def _depthwise_bwd(windows, kept, cotangent):
@@ -111,6 +120,9 @@ _depthwise.defvjp(_depthwise_fwd, _depthwise_bwd)
 @functools.partial(jax.custom_vjp, nondiff_argnames=("windows",))
 def _depthwise_image(y, kernel, windows):
   """The gradient with respect to the image, of the gradient `y`."""
+  if _is_native("image"):
+    x = jax.ShapeDtypeStruct((y.shape[0], *windows.size, y.shape[3]), y.dtype)
+    return jax.linear_transpose(lambda x: _native(x, kernel, windows), x)(y)[0]
   taps = _weights(kernel)
 
   def product(t, y):
@@ -137,20 +149,24 @@ _depthwise_image.defvjp(_depthwise_image_fwd, _depthwise_image_bwd)
 @functools.partial(jax.custom_vjp, nondiff_argnames=("windows",))
 def _depthwise_kernel(x, y, windows):
   """The gradient with respect to the kernel, of the gradient `y`."""
+  if _is_native("kernel"):
+    kernel = jax.ShapeDtypeStruct((*windows.window, x.shape[3]), x.dtype)
+    return jax.linear_transpose(lambda k: _native(x, k, windows), kernel)(y)[0]
   products = _products(windows_lib.shifts(x, windows), y)
   if jax.default_backend() == "cpu":
     # One loop along the columns makes the sums of all taps; what is left to
-    # add is small. Elsewhere XLA makes one loop of the sums by itself.
+    # add is small. For a GPU XLA makes two kernels of one sum over all taps
+    # side by side, and a dozen of a sum for each.
     sums = lax.reduce(
       products,
       [jnp.float32(0)] * len(products),
       lambda a, b: [p + q for p, q in zip(a, b)],
       (2,),
     )
-    sums = [column.sum((0, 1)) for column in sums]
+    sums = jnp.stack([column.sum((0, 1)) for column in sums])
   else:
-    sums = [product.sum((0, 1, 2)) for product in products]
-  kernel = jnp.stack(sums).reshape(*windows.window, -1)
+    sums = jnp.stack(products).sum((1, 2, 3))
+  kernel = sums.reshape(*windows.window, -1)
   return kernel.astype(x.dtype)
 
 
@@ -167,6 +183,20 @@ def _depthwise_kernel_bwd(windows, kept, cotangent):
 
 
 _depthwise_kernel.defvjp(_depthwise_kernel_fwd, _depthwise_kernel_bwd)
+
+
+def _is_native(name):
+  return jax.default_backend() == "gpu" and name in NATIVE_PASSES
+
+
+def _native(x, kernel, windows):
+  return depthwise_conv_reference(
+    x,
+    kernel,
+    stride=windows.stride[0],
+    dilation=windows.dilation[0],
+    padding=windows.padding[0],
+  )
 
 
 def _products(maps, factors):

@@ -39,8 +39,8 @@ def max_pool(
   XLA's own form ("native") searches each window again for its maximum in the
   backward pass (select-and-scatter), which is slow, and refused by XLA's
   deterministic mode on GPUs. In "places" the forward pass notes the number of
-  each maximum, if a gradient is wanted (reverse mode only): in a byte, or in 2
-  bits where windows of at most 4 pixels tile the image.
+  each maximum, if a gradient is wanted (reverse mode only): in a byte, or, on a
+  CPU, in 2 bits where windows of at most 4 pixels tile the image.
 
   Args:
     x: any real values.
@@ -68,7 +68,7 @@ def max_pool(
   padding = (padding, padding) if isinstance(padding, int) else tuple(padding)
   unpadded = padding == (0, 0) and dilation == 1
   if stride == window and unpadded and not native:
-    packed = window[0] * window[1] <= 4
+    packed = window[0] * window[1] <= 4 and jax.default_backend() == "cpu"
     words = {"window": window, "rounding": rounding, "packed": packed}
     return max_pool_with_argmax(x, **words)[0]
   covered = tuple(dilation * (places - 1) + 1 for places in window)
@@ -216,6 +216,12 @@ def max_pool_with_argmax(
 def _max_pool(x, window, size, pooled, packed):
   del size
   x = _split(x, window, pooled, fill=-jnp.inf)
+  if jax.default_backend() != "cpu":
+    # Where XLA makes one loop of all places; of two steps it makes three.
+    each = [(i, j) for i in range(window[0]) for j in range(window[1])]
+    seen = [x[:, :, i, :, j] for i, j in each]
+    values, index = _first_maximum(seen, list(range(len(seen))))
+    return values, _pack(index) if packed else index
   # Columns first, rows second: the first maximum in row order survives.
   columns = [x[:, :, :, :, j] for j in range(window[1])]
   values, column = _first_maximum(columns, list(range(window[1])))

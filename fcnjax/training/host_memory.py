@@ -1,7 +1,11 @@
 """How the C library's allocator treats the large arrays of a CPU."""
 
 import ctypes
+import pathlib
 import platform
+
+# What a GPU's or TPU's driver shows below /dev.
+_ACCELERATORS = ("nvidia[0-9]*", "kfd", "accel[0-9]*", "vfio/[0-9]*")
 
 # Of mallopt(3).
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -2, -4, -8
@@ -15,12 +19,15 @@ def keep_freed() -> bool:
   begins with pages that the system has to clear, which may take longer than
   the step's own work (benchmarks/allocator.py, docs/performance.md). The
   process then stays as large as it ever was. To be called before there are
-  threads: those that have an arena of their own keep it.
+  threads: those that have an arena of their own keep it. Where there is an
+  accelerator the host's threads rather need their arenas: nothing is done.
 
   Returns:
-    Whether that was done: under glibc only.
+    Whether that was done: under glibc only, and without an accelerator.
   """
-  if platform.libc_ver()[0] != "glibc":
+  devices = pathlib.Path("/dev")
+  accelerated = any(any(devices.glob(names)) for names in _ACCELERATORS)
+  if accelerated or platform.libc_ver()[0] != "glibc":
     return False
   libc = ctypes.CDLL(None)
   return all(

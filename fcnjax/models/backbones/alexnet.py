@@ -17,7 +17,7 @@ import numpy as np
 
 from fcnjax import typing
 from fcnjax.models import blocks
-from fcnjax.ops import normalization
+from fcnjax.ops import activation, normalization
 
 WIDTHS = (96, 256, 384, 384, 256)
 
@@ -89,7 +89,7 @@ class AlexNet(nn.Module):
         name=f"conv{i}",
         dtype=self.dtype,
       )
-      x = nn.relu(conv(x))
+      x = activation.relu(conv(x))
       if pool:
         strides = reached < self.output_stride
         x = blocks.strided_pool(

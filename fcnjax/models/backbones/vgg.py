@@ -20,7 +20,7 @@ import numpy as np
 
 from fcnjax import typing
 from fcnjax.models import blocks
-from fcnjax.ops import pooling
+from fcnjax.ops import activation, pooling
 
 # Convolutions in each stage (Table 1, column D); a pool ends each stage.
 DEPTHS = (2, 2, 3, 3, 3)
@@ -107,6 +107,7 @@ class VGG16(nn.Module):
     norm = blocks.norm_of(
       self, train=train, epsilon=self.bn_epsilon, shift=self.bn_shift
     )
+    relu = activation.relu if self.norm == "none" else nn.relu
     features = {}
     x = jnp.asarray(image, self.dtype)
     stride, rate = 1, 1
@@ -117,7 +118,7 @@ class VGG16(nn.Module):
         x = blocks.conv(
           width, 3, padding=pad, dilation=rate, name=name, dtype=self.dtype
         )(x)
-        x = nn.relu(norm(x, name=f"{name}_bn"))
+        x = relu(norm(x, name=f"{name}_bn"))
       step = 2 if stride < self.output_stride and not self.rarefied else 1
       before, stride, rate = rate, stride * step, rate * 2 // step
       if self.rarefied:
