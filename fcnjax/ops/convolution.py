@@ -51,6 +51,10 @@ WINOGRAD_WASTE = 1.5
 
 # On a GPU, dilations from here on are split; see `conv`.
 LARGE_RATE = 4
+# There, larger kernels than 3x3 over so many channels go by patches, while all
+# of these fit into so many bytes.
+PATCHES_CHANNELS = 64
+PATCHES_BYTES = 2**29
 
 
 _ONE_OPERATION = contextvars.ContextVar("one operation", default=False)
@@ -173,6 +177,10 @@ def conv(
       for pair, k, r, n in zip(padding, (kh, kw), rate, x.shape[1:3])
     )
   )
+  if _pads_far(padding, (kh, kw), rate, plain and implementation == "auto"):
+    # By itself: XLA would take the zeros into the convolution again.
+    x = lax.optimization_barrier(jnp.pad(x, ((0, 0), *padding, (0, 0))))
+    padding = ((0, 0), (0, 0))
   dense = plain and stride == (1, 1)
   possible = {
     "matrix": plain and kh == kw == 1 and not np.any(padding),
@@ -209,6 +217,22 @@ def conv(
   return _conv_by_passes(x, kernel, geometry, passes)
 
 
+def _pads_far(padding, kernel, rate, possible):
+  """Whether a GPU's map should be padded first.
+
+  XLA makes the kernel's gradient of a map that is padded by more than the
+  kernel reaches (FCN's first layer, by 100) a convolution whose kernel is as
+  large as the map.
+  """
+  if not possible or _platform() != "gpu":
+    return False
+  return any(max(p) > (k - 1) * r for p, k, r in zip(padding, kernel, rate))
+
+
+def _platform():
+  return "" if _ONE_OPERATION.get() else jax.default_backend()
+
+
 class _Passes(NamedTuple):
   """How each pass of a convolution is computed."""
 
@@ -235,18 +259,23 @@ class _Geometry(NamedTuple):
 
 def _fastest(x, kernel, stride, padding, rate, possible):
   """The rule of "auto": an implementation, and what its passes are."""
-  platform = "" if _ONE_OPERATION.get() else jax.default_backend()
+  platform = _platform()
   if platform == "gpu" and possible["space_to_batch"] and rate[0] >= LARGE_RATE:
     return "space_to_batch", None
-  if platform != "cpu" or not possible["patches"]:
+  if platform not in ("cpu", "gpu") or not possible["patches"]:
     return "native", None
-  if possible["matrix"]:
-    return "matrix", None
   (b, h, w, c), (kh, kw, _, d) = x.shape, kernel.shape
   rows, columns = (
     (n + sum(p) - (k - 1) * r - 1) // s + 1
     for n, p, k, r, s in zip((h, w), padding, (kh, kw), rate, stride)
   )
+  if platform == "gpu":
+    size = b * rows * columns * kh * kw * c * x.dtype.itemsize
+    large = kh * kw > SMALL_KERNEL and c >= PATCHES_CHANNELS
+    word = "patches" if large and size <= PATCHES_BYTES else "native"
+    return word, _PASSES.get(word)
+  if possible["matrix"]:
+    return "matrix", None
   few = b * h * w / math.prod(stride)
 
   def tiles_pay(width):

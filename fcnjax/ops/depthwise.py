@@ -11,7 +11,7 @@ import numpy as np
 from fcnjax.ops import implementations, windows as windows_lib
 
 # On a GPU, the passes that are left to XLA's convolution.
-NATIVE_PASSES: tuple[str, ...] = ()
+NATIVE_PASSES: tuple[str, ...] = ("kernel",)
 
 
 @functools.partial(

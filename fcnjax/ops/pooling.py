@@ -68,8 +68,7 @@ def max_pool(
   padding = (padding, padding) if isinstance(padding, int) else tuple(padding)
   unpadded = padding == (0, 0) and dilation == 1
   if stride == window and unpadded and not native:
-    packed = window[0] * window[1] <= 4 and jax.default_backend() == "cpu"
-    words = {"window": window, "rounding": rounding, "packed": packed}
+    words = {"window": window, "rounding": rounding, "packed": packs(window)}
     return max_pool_with_argmax(x, **words)[0]
   covered = tuple(dilation * (places - 1) + 1 for places in window)
   if not all(0 <= p < k for p, k in zip(padding, covered, strict=True)):
@@ -109,6 +108,17 @@ def max_pool(
     count=tuple(counts),
   )
   return _overlapping_pool(x, windows)
+
+
+def packs(window: tuple[int, int]) -> bool:
+  """Returns whether places are best kept in 2 bits each.
+
+  On a CPU, which has less to write then; a GPU would need another kernel.
+
+  Args:
+    window: height and width in pixels.
+  """
+  return window[0] * window[1] <= 4 and jax.default_backend() == "cpu"
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnames=("windows",))
