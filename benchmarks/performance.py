@@ -15,7 +15,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "performance.md"
 
-PLATFORMS = {"cpu": "CPU", "gpu": "GPU"}
+# By the end of a file's name.
+PLATFORMS = {"cpu": "CPU", "cpu_avx512": "CPU with AVX-512", "gpu": "GPU"}
 
 
 class Section(NamedTuple):
@@ -54,6 +55,7 @@ _NETWORKS = (
   ("torch", "torch"),
   ("published, images/s", "published_images_per_second"),
   ("published by", "published_source"),
+  ("note", "note"),
   ("", "failed"),
 )
 
@@ -108,6 +110,28 @@ SECTIONS = {
       ("both, times", "ratio_both"),
     ),
   ),
+  "depthwise": Section(
+    "Depthwise convolution, pass by pass",
+    "Which passes of a depthwise 3x3 convolution a GPU is given in which form.",
+    (
+      ("case", "case"),
+      ("implementation", "implementation"),
+      ("forward, ms", "forward_ms"),
+      ("image's gradient, ms", "image_ms"),
+      ("kernel's gradient, ms", "kernel_ms"),
+    ),
+  ),
+  "kernels": Section(
+    "A GPU's kernels",
+    "The largest kinds of kernels of a train step, of ten steps' trace.",
+    (
+      ("network", "network"),
+      ("kind", "kind"),
+      ("calls", "calls"),
+      ("ms", "ms"),
+      ("of the step", "share"),
+    ),
+  ),
   "patches": Section(
     "Dense prediction against patch by patch",
     "A grid of scores from one image, and from a crop for each score (Long, "
@@ -153,16 +177,14 @@ def page(results: pathlib.Path = RESULTS) -> str:
     "# Performance",
     "",
     "Written by `python benchmarks/performance.py` from",
-    "`benchmarks/results/*_{cpu,gpu}.json`. Times are medians of interleaved",
-    "runs: each round has one of each, so that only what is in the same table",
-    "should be compared.",
+    "`benchmarks/results/*_{cpu,cpu_avx512,gpu}.json`. Times are medians of",
+    "interleaved runs: each round has one of each, so that only what is in the",
+    "same table should be compared.",
   ]
-  if not any((results / f"{name}_gpu.json").exists() for name in SECTIONS):
-    lines += ["", "GPU rows are open: no result has been recorded yet."]
   for name, section in SECTIONS.items():
     files = [(kind, results / f"{name}_{kind}.json") for kind in PLATFORMS]
     files = [(kind, path) for kind, path in files if path.exists()]
-    if not files and name == "models_all":
+    if not files and name in ("models_all", "depthwise", "kernels"):
       continue
     lines += ["", f"## {section.title}", ""]
     if not files:
@@ -174,6 +196,8 @@ def page(results: pathlib.Path = RESULTS) -> str:
       lines += ["", f"### {section.title}: {PLATFORMS[kind]}", ""]
       lines += [*_origin(record), "", *_table(section, record.get("rows", []))]
       lines += _means(section, record.get("rows", []))
+    if not (results / f"{name}_gpu.json").exists():
+      lines += ["", "GPU: open, no result has been recorded yet."]
   return "\n".join(lines) + "\n"
 
 
@@ -186,6 +210,7 @@ def _origin(record: dict[str, Any]) -> list[str]:
     ("Date", record.get("date")),
     ("Command", f"`{record['command']}`" if "command" in record else None),
     ("Precision", record.get("precision")),
+    ("Note", record.get("note")),
   ]
   for word, key in (
     ("Matrix rate", "matrix_rate"),
@@ -252,7 +277,7 @@ def _text(key: str, value: Any) -> str:
     return str(value).replace("|", "\\|")
   if not math.isfinite(value):
     return str(value)
-  if key.endswith("_share"):
+  if key.endswith("share"):
     return f"{value:.0%}"
   if "ratio" in key:
     return f"{value:.2f}"

@@ -49,10 +49,8 @@ WINOGRAD_MAP_BYTES = 48 * 2**20
 WINOGRAD_KERNEL_BYTES = 2**25
 WINOGRAD_WASTE = 1.5
 
-# On a GPU, dilations from here on are split; see `conv`.
-LARGE_RATE = 4
-# There, larger kernels than 3x3 over so many channels go by patches, while all
-# of these fit into so many bytes.
+# On a GPU, larger kernels than 3x3 over so many channels go by patches, while
+# all of these fit into so many bytes.
 PATCHES_CHANNELS = 64
 PATCHES_BYTES = 2**29
 
@@ -112,8 +110,10 @@ def conv(
     (maps of `WINOGRAD_PIXELS` in a batch to `WINOGRAD_MAP_BYTES`, from
     `WINOGRAD_CHANNELS` on), "patches" (up to `SMALL_MAP` pixels for each pixel
     of a stride) and, of the filter gradient, "row_blocks"; on a GPU
-    "space_to_batch" for rates of `LARGE_RATE` and more, which no measurement of
-    ours supports yet; else "native".
+    "space_to_batch" if possible, and "patches" for kernels of more places than
+    `SMALL_KERNEL` over `PATCHES_CHANNELS` or more channels, all patches within
+    `PATCHES_BYTES`; else "native". Maps that are padded by more than the kernel
+    reaches are padded first there (docs/decisions.md says why).
 
   Args:
     x: features.
@@ -260,7 +260,7 @@ class _Geometry(NamedTuple):
 def _fastest(x, kernel, stride, padding, rate, possible):
   """The rule of "auto": an implementation, and what its passes are."""
   platform = _platform()
-  if platform == "gpu" and possible["space_to_batch"] and rate[0] >= LARGE_RATE:
+  if platform == "gpu" and possible["space_to_batch"]:
     return "space_to_batch", None
   if platform not in ("cpu", "gpu") or not possible["patches"]:
     return "native", None

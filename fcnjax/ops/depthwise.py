@@ -10,7 +10,8 @@ import numpy as np
 
 from fcnjax.ops import implementations, windows as windows_lib
 
-# On a GPU, the passes that are left to XLA's convolution.
+# Of the passes "forward", "image" and "kernel" (the gradients), those that are
+# left to XLA's convolution on a GPU.
 NATIVE_PASSES: tuple[str, ...] = ("kernel",)
 
 
@@ -41,7 +42,8 @@ def depthwise_conv(
     dilation: pixels from one tap to the next.
     padding: zeros on each side; None is half of what the kernel covers, which
       with stride 1 and an odd kernel keeps the size.
-    implementation: "shifts", "native" or "auto", which is "shifts" everywhere.
+    implementation: "shifts", "native" or "auto", which is "shifts", except for
+      the passes of `NATIVE_PASSES` on a GPU.
 
   Returns:
     (h + 2 padding - dilation (kh - 1) - 1) // stride + 1 rows, and columns
