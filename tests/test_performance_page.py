@@ -27,9 +27,9 @@ def test_gpu_rows_are_open_until_there_are_some(performance, tmp_path):
   sentence = "GPU: open, no result has been recorded yet."
   for name in ("models", "ops"):
     (tmp_path / f"{name}_cpu.json").write_text(json.dumps({"rows": []}))
-  before = performance.page(tmp_path).split("## Operators")
+  before = performance.page(tmp_path).split("\n## Operators\n")
   (tmp_path / "ops_gpu.json").write_text(json.dumps({"rows": []}))
-  after = performance.page(tmp_path).split("## Operators")
+  after = performance.page(tmp_path).split("\n## Operators\n")
   assert sentence in before[1].partition("\n## ")[0]
   assert sentence not in after[1].partition("\n## ")[0]
   assert sentence in before[0]
