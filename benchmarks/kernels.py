@@ -38,7 +38,9 @@ def main() -> None:
   on_cpu = jax.default_backend() == "cpu"
   results = measure.Results(
     "kernels",
-    keep=lambda row: row["network"] not in arguments.networks,
+    keep=lambda row: (
+      row["network"] not in arguments.networks or row["way"] != arguments.way
+    ),
   )
   words = types.SimpleNamespace(
     sizes="small" if on_cpu else "paper",

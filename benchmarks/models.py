@@ -102,7 +102,9 @@ def main() -> None:
     results.add(row)
     print("\n".join(table([row])[1:2]), flush=True)
   print("\n".join(table(results.record["rows"])))
-  print(f"{time.perf_counter() - began:.0f} s, {results.path}")
+  print(f"{time.perf_counter() - began:.0f} s, {results.path}", flush=True)
+  if arguments.cuda:
+    os._exit(0)  # Some compiler may still run.
 
 
 def _arguments() -> argparse.Namespace:
@@ -131,7 +133,7 @@ def _arguments() -> argparse.Namespace:
     "--ways", nargs="+", default=WAYS, choices=WAYS, help="what is measured"
   )
   parser.add_argument(
-    "--wait", type=float, help="seconds of compiling, on a GPU, then without"
+    "--wait", type=float, help="seconds for compiling, on a GPU"
   )
   parser.add_argument("--one", help=argparse.SUPPRESS)
   parser.add_argument("--rival", help=argparse.SUPPRESS)
@@ -143,6 +145,8 @@ def _arguments() -> argparse.Namespace:
     parser.error("--all is ours alone; leave --against out")
   arguments.compile |= gpu
   arguments.cuda = gpu
+  if gpu and arguments.wait is None:
+    arguments.wait = 0.6 * 60 * arguments.minutes
   if arguments.rival:  # The asking process's, which may have another device.
     vars(arguments).update(json.loads(arguments.rival))
   return arguments
@@ -184,44 +188,49 @@ def rows(
 ) -> Iterator[dict[str, Any]]:
   """Measures networks: a row for each of what can be done with each.
 
-  All is compiled before anything is timed.
+  All is compiled before anything is timed, but for what takes longer than
+  `arguments.wait`: that has failed, and rows say how many compilers still ran
+  beside them, since nothing stops one.
 
   Args:
     names: of the networks.
     arguments: of the command line.
     over: whether no further network should be begun.
   """
-  names, rivals, cases = list(names), {}, {}
-  if arguments.against:
-    rivals = {name: Rival(name, arguments) for name in names}
   pool = futures.ThreadPoolExecutor(os.cpu_count() if arguments.cuda else 1)
-  compiling = {}
-  for name in names:
-    cases[name] = Case(name, arguments)
-    for ours in cases[name].ways.values():
-      compiling[pool.submit(ours.compile)] = name
-  done, late = futures.wait(compiling, arguments.wait)
-  lost = {compiling[one]: f"not compiled in {arguments.wait} s" for one in late}
-  lost |= {compiling[one]: one.exception() for one in done if one.exception()}
-  for name, reason in lost.items():
-    print(f"{name}: {str(reason)[:500]}", flush=True)
-    names.remove(name)
-    if name in rivals:
-      rivals.pop(name).kill()
-  for name in names:
-    if name in rivals:
-      rivals[name].wait()
-  for name in names:
-    case, rival = cases.pop(name), rivals.pop(name, None)
-    if over():
-      print(f"{name}: not measured, {arguments.minutes:g} minutes are over")
-    else:
-      yield from _rows_of_case(case, rival, arguments)
-    if rival:
+  rivals, cases, compiling = {}, {}, {}
+  try:
+    if arguments.against:
+      rivals = {name: Rival(name, arguments) for name in names}
+    for name in names:
+      cases[name] = Case(name, arguments)
+      for ours in cases[name].ways.values():
+        compiling[pool.submit(ours.compile)] = name
+    done, late = futures.wait(compiling, arguments.wait)
+    failed = {compiling[one]: f"not in {arguments.wait:.0f} s" for one in late}
+    failed |= {compiling[one]: one.exception() for one in done}
+    for name, rival in rivals.items():
+      try:
+        rival.wait()
+      except Died as error:
+        failed[name] = error
+    beside = {"compiling_beside": len(late)} if late else {}
+    for name in names:
+      case, rival = cases.pop(name), rivals.get(name)
+      if failed[name]:
+        yield {"network": name, "failed": str(failed[name])[:200]}
+      elif over():
+        print(f"{name}: not measured, {arguments.minutes:g} minutes are over")
+      else:
+        try:
+          for row in _rows_of_case(case, rival, arguments):
+            yield row | beside
+        except (Died, jax.errors.JaxRuntimeError) as error:
+          yield {"network": name, "failed": str(error)[:200]}
+  finally:
+    pool.shutdown(wait=False, cancel_futures=True)
+    for rival in rivals.values():
       rival.end()
-  if late:  # Nothing stops a compiler.
-    sys.stdout.flush()
-    os._exit(0)
 
 
 def _rows_of_case(case, rival, arguments):
@@ -385,6 +394,10 @@ def _predict(model: Any, variables: Any, image: jax.Array) -> jax.Array:
   return jnp.argmax(logits, axis=-1)
 
 
+class Died(Exception):
+  """A process ended before it had answered."""
+
+
 class Rival:
   """The same network in PyTorch, in a process that does what it is asked.
 
@@ -421,13 +434,9 @@ class Rival:
       self.result = np.load(pathlib.Path(self._folder.name) / f"{way}.npy")
     self.peak = answer["peak"]
 
-  def kill(self) -> None:
-    """Does not wait for what it does."""
-    self._process.kill()
-
   def end(self) -> None:
-    """Ends the process."""
-    self._process.stdin.close()
+    """Ends the process, whatever it does."""
+    self._process.kill()
     self._process.wait()
     self._folder.cleanup()
 
@@ -436,7 +445,7 @@ class Rival:
       if line.startswith("ANSWER "):
         return json.loads(line[7:])
       print(line, end="")
-    raise SystemExit(f"PyTorch's process ended with {self._process.wait()}.")
+    raise Died(f"PyTorch's process ended with {self._process.wait()}.")
 
 
 def _serve(arguments: argparse.Namespace) -> None:
@@ -511,7 +520,7 @@ class Torch:
     try:
       result = self.run(way, 1)
     except Exception as error:  # The compiler's, of any kind.
-      if not self.compiles:
+      if not self.compiles or isinstance(error, self.torch.OutOfMemoryError):
         raise
       said["note"] = f"eager, not compiled: {type(error).__name__}"
       print(way, said["note"], str(error)[:500], flush=True)

@@ -16,7 +16,7 @@ RESULTS = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "performance.md"
 
 # By the end of a file's name.
-PLATFORMS = {"cpu": "CPU", "cpu_avx512": "CPU with AVX-512", "gpu": "GPU"}
+PLATFORMS = {"cpu": "CPU", "cpu_intel": "another CPU", "gpu": "GPU"}
 
 
 class Section(NamedTuple):
@@ -27,7 +27,8 @@ class Section(NamedTuple):
     text: what its tables show.
     columns: (heading, key of a row), in order; columns that no row fills are
       left out. Empty: all plain values of the rows.
-    mean: (key, keys): the geometric mean of what, for each value of which.
+    mean: (key, keys): the geometric mean of what, for each value of which, of
+      the rows without a note.
   """
 
   title: str
@@ -55,6 +56,8 @@ _NETWORKS = (
   ("torch", "torch"),
   ("published, images/s", "published_images_per_second"),
   ("published by", "published_source"),
+  ("classes alike", "agreement"),
+  ("compiled beside", "compiling_beside"),
   ("note", "note"),
   ("", "failed"),
 )
@@ -112,7 +115,7 @@ SECTIONS = {
   ),
   "depthwise": Section(
     "Depthwise convolution, pass by pass",
-    "Which passes of a depthwise 3x3 convolution a GPU is given in which form.",
+    "What each pass of a depthwise 3x3 convolution takes a GPU.",
     (
       ("case", "case"),
       ("implementation", "implementation"),
@@ -177,7 +180,7 @@ def page(results: pathlib.Path = RESULTS) -> str:
     "# Performance",
     "",
     "Written by `python benchmarks/performance.py` from",
-    "`benchmarks/results/*_{cpu,cpu_avx512,gpu}.json`. Times are medians of",
+    "`benchmarks/results/*_{cpu,cpu_intel,gpu}.json`. Times are medians of",
     "interleaved runs: each round has one of each, so that only what is in the",
     "same table should be compared.",
   ]
@@ -254,7 +257,7 @@ def _means(section: Section, rows: list[dict[str, Any]]) -> list[str]:
   key, kind = section.mean
   values: dict[str, list[float]] = {}
   for row in rows:
-    if row.get(key):
+    if row.get(key) and "note" not in row:
       values.setdefault(row.get(kind, ""), []).append(row[key])
   words = [
     f"{name} {math.exp(sum(map(math.log, found)) / len(found)):.2f}"

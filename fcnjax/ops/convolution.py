@@ -51,7 +51,7 @@ WINOGRAD_WASTE = 1.5
 
 # On a GPU, larger kernels than 3x3 over so many channels go by patches, while
 # all of these fit into so many bytes.
-PATCHES_CHANNELS = 64
+PATCHES_CHANNELS = 256
 PATCHES_BYTES = 2**29
 
 
@@ -222,7 +222,7 @@ def _pads_far(padding, kernel, rate, possible):
 
   XLA makes the kernel's gradient of a map that is padded by more than the
   kernel reaches (FCN's first layer, by 100) a convolution whose kernel is as
-  large as the map.
+  large as the map. The copy is made in prediction, too.
   """
   if not possible or _platform() != "gpu":
     return False
@@ -353,10 +353,13 @@ def _forward(x, kernel, geometry, form):
 def _image_gradient(x, kernel, cotangent, geometry, form):
   if form == "winograd":
     return winograd.image_gradient(cotangent, kernel, *geometry[1:])
+  given = x
+  if form == "patches":  # Whose gradients are added up in float32.
+    given = jax.ShapeDtypeStruct(x.shape, jnp.float32)
   transposed = jax.linear_transpose(
-    lambda x: _forward(x, kernel, geometry, form), x
+    lambda x: _forward(x, kernel, geometry, form), given
   )
-  return transposed(cotangent)[0]
+  return transposed(cotangent)[0].astype(x.dtype)
 
 
 def _kernel_gradient(x, kernel, cotangent, geometry, form):
@@ -389,6 +392,7 @@ def _patches_conv(x, kernel, stride, padding, rate, precision):
     count=count,
   )
   seen = jnp.concatenate(windows_lib.shifts(x, windows), axis=-1)
+  seen = seen.astype(kernel.dtype)
   y = jnp.matmul(
     seen.reshape(-1, kh * kw * c), kernel.reshape(-1, d), precision=precision
   )

@@ -192,12 +192,15 @@ def _is_native(name):
 
 
 def _native(x, kernel, windows):
-  return depthwise_conv_reference(
+  """XLA's convolution; `windows.padding` is that of both sides."""
+  return lax.conv_general_dilated(
     x,
-    kernel,
-    stride=windows.stride[0],
-    dilation=windows.dilation[0],
-    padding=windows.padding[0],
+    kernel[:, :, None],
+    window_strides=windows.stride,
+    padding=[(pad, pad) for pad in windows.padding],
+    rhs_dilation=windows.dilation,
+    dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    feature_group_count=kernel.shape[-1],
   )
 
 
@@ -219,16 +222,18 @@ def _weights(kernel):
 
 def depthwise_conv_reference(x, kernel, *, stride=1, dilation=1, padding=None):
   """`depthwise_conv` as XLA has it; for tests and benchmarks."""
-  pads = [
-    dilation * (k // 2) if padding is None else padding
-    for k in kernel.shape[:2]
-  ]
-  return lax.conv_general_dilated(
+  return _native(
     x,
-    kernel[:, :, None],
-    window_strides=(stride, stride),
-    padding=[(pad, pad) for pad in pads],
-    rhs_dilation=(dilation, dilation),
-    dimension_numbers=("NHWC", "HWIO", "NHWC"),
-    feature_group_count=kernel.shape[-1],
+    kernel,
+    windows_lib.Windows(
+      window=kernel.shape[:2],
+      stride=(stride, stride),
+      dilation=(dilation, dilation),
+      padding=tuple(
+        dilation * (k // 2) if padding is None else padding
+        for k in kernel.shape[:2]
+      ),
+      size=x.shape[1:3],
+      count=(0, 0),  # Not needed.
+    ),
   )

@@ -19,6 +19,9 @@ import numpy as np
 
 from fcnjax.ops import implementations, windows as windows_lib
 
+# Elsewhere than on a CPU, windows of so many pixels are searched in one loop.
+FEW_PLACES = 9
+
 Window = int | tuple[int, int]
 Rounding = Literal["floor", "ceil"]
 Layout = Literal["torch", "tensorflow"]
@@ -68,7 +71,9 @@ def max_pool(
   padding = (padding, padding) if isinstance(padding, int) else tuple(padding)
   unpadded = padding == (0, 0) and dilation == 1
   if stride == window and unpadded and not native:
-    words = {"window": window, "rounding": rounding, "packed": packs(window)}
+    # A GPU would need another kernel to pack.
+    packed = window[0] * window[1] <= 4 and jax.default_backend() == "cpu"
+    words = {"window": window, "rounding": rounding, "packed": packed}
     return max_pool_with_argmax(x, **words)[0]
   covered = tuple(dilation * (places - 1) + 1 for places in window)
   if not all(0 <= p < k for p, k in zip(padding, covered, strict=True)):
@@ -108,17 +113,6 @@ def max_pool(
     count=tuple(counts),
   )
   return _overlapping_pool(x, windows)
-
-
-def packs(window: tuple[int, int]) -> bool:
-  """Returns whether places are best kept in 2 bits each.
-
-  On a CPU, which has less to write then; a GPU would need another kernel.
-
-  Args:
-    window: height and width in pixels.
-  """
-  return window[0] * window[1] <= 4 and jax.default_backend() == "cpu"
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnames=("windows",))
@@ -183,7 +177,7 @@ def max_pool_with_argmax(
 
   The derivative has a rule of its own (reverse mode only): automatic
   differentiation would keep the comparisons, or search again for the maxima;
-  this keeps one byte for each output value.
+  this keeps the places alone.
 
   Args:
     x: any real values.
@@ -226,7 +220,7 @@ def max_pool_with_argmax(
 def _max_pool(x, window, size, pooled, packed):
   del size
   x = _split(x, window, pooled, fill=-jnp.inf)
-  if jax.default_backend() != "cpu":
+  if window[0] * window[1] <= FEW_PLACES and jax.default_backend() != "cpu":
     # Where XLA makes one loop of all places; of two steps it makes three.
     each = [(i, j) for i in range(window[0]) for j in range(window[1])]
     seen = [x[:, :, i, :, j] for i, j in each]

@@ -20,7 +20,8 @@ def keep_freed() -> bool:
   the step's own work (benchmarks/allocator.py, docs/performance.md). The
   process then stays as large as it ever was. To be called before there are
   threads: those that have an arena of their own keep it. Where there is an
-  accelerator the host's threads rather need their arenas: nothing is done.
+  accelerator, used or not, the host's threads rather need their arenas: nothing
+  is done.
 
   Returns:
     Whether that was done: under glibc only, and without an accelerator.
