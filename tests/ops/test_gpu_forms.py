@@ -152,20 +152,21 @@ def test_depthwise_kernels_that_are_not_square(both, size):
   _equal(results, rtol=1e-4, atol=1e-4)
 
 
-def test_patches_add_up_their_gradients_in_float32(both):
-  """In bfloat16 as near to float32's truth as a convolution of XLA is."""
-  arrays = (_normal(1, 9, 9, 256), _normal(7, 7, 256, 4, seed=1) / 20)
-  low = [a.astype(jnp.bfloat16) for a in arrays]
-  run = functools.partial(_with_gradients, convolution.conv)
-  truth = run(*(a.astype(jnp.float32) for a in low))
-  here, there = both(run, *low)
-  for exact, native, ours in zip(truth, here, there, strict=True):
-    assert ours.dtype == jnp.bfloat16
-    errors = [
-      jnp.linalg.norm((x.astype(jnp.float32) - exact).ravel())
-      for x in (native, ours)
-    ]
-    assert errors[1] <= 1.2 * errors[0]
+def test_patches_add_up_their_gradients_in_float32(monkeypatch):
+  """A GPU would round each of the 49 sums; a CPU does not, whatever is said."""
+  monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+  kernel = jnp.ones((7, 7, 256, 4), jnp.bfloat16)
+  program = jax.make_jaxpr(
+    jax.grad(lambda x: convolution.conv(x, kernel).astype(jnp.float32).sum())
+  )(jnp.ones((1, 9, 9, 256), jnp.bfloat16))
+  sums = [
+    eqn.outvars[0].aval
+    for eqn in _equations(program.jaxpr)
+    if eqn.primitive.name == "add_any"
+  ]
+  assert len(sums) == 48
+  assert {value.dtype for value in sums} == {jnp.dtype("float32")}
+  assert program.out_avals[0].dtype == jnp.bfloat16
 
 
 def test_a_rectified_convolution(both):
