@@ -354,8 +354,9 @@ def _image_gradient(x, kernel, cotangent, geometry, form):
   if form == "winograd":
     return winograd.image_gradient(cotangent, kernel, *geometry[1:])
   given = x
-  if form == "patches":  # Whose gradients are added up in float32.
-    given = jax.ShapeDtypeStruct(x.shape, jnp.float32)
+  if form == "patches":  # Whose gradients are added up in float32, at least.
+    wide = jnp.promote_types(x.dtype, jnp.float32)
+    given = jax.ShapeDtypeStruct(x.shape, wide)
   transposed = jax.linear_transpose(
     lambda x: _forward(x, kernel, geometry, form), given
   )

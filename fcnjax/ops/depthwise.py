@@ -158,7 +158,7 @@ def _depthwise_kernel(x, y, windows):
   if jax.default_backend() == "cpu":
     # One loop along the columns makes the sums of all taps; what is left to
     # add is small. For a GPU XLA makes two kernels of one sum over all taps
-    # side by side, and a dozen of a sum for each.
+    # side by side, and more of a sum for each.
     sums = lax.reduce(
       products,
       [jnp.float32(0)] * len(products),

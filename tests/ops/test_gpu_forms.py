@@ -169,6 +169,21 @@ def test_patches_add_up_their_gradients_in_float32(monkeypatch):
   assert program.out_avals[0].dtype == jnp.bfloat16
 
 
+def test_patches_keep_float64():
+  """Their gradients are summed no less exactly than they are given."""
+  with jax.enable_x64(True):
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(1, 5, 5, 2)))
+    kernel = jnp.asarray(np.random.default_rng(1).normal(size=(3, 3, 2, 2)))
+
+    def gradient(implementation):
+      conv = functools.partial(convolution.conv, implementation=implementation)
+      return jax.grad(lambda x: (conv(x, kernel) ** 2).sum())(x)
+
+    np.testing.assert_allclose(
+      gradient("patches"), gradient("native"), rtol=1e-12, atol=1e-12
+    )
+
+
 def test_a_rectified_convolution(both):
   def layer(x, kernel, bias):
     y = (
