@@ -29,8 +29,10 @@ import numpy as np
 
 from fcnjax import losses
 from fcnjax.ops import (
+  averaging,
   convolution,
   depthwise,
+  indices,
   interleaved,
   pooling,
   resizing,
@@ -461,9 +463,9 @@ def cases(dtype: str) -> Iterator[Case]:
       (normal(2 * many, h, h, c),),
       {
         "reference": functools.partial(
-          pooling.adaptive_avg_pool_reference, bins=bins
+          averaging.adaptive_avg_pool_reference, bins=bins
         ),
-        "matrices": functools.partial(pooling.adaptive_avg_pool, bins=bins),
+        "matrices": functools.partial(averaging.adaptive_avg_pool, bins=bins),
       },
       functools.partial(_torch_adaptive, bins=bins),
     )
@@ -715,7 +717,7 @@ def _torch_loss(torch, tensor, scores, *, label, convention):
 
 
 def _torch_unpool(torch, tensor, x, *, index, size):
-  flat = tensor(pooling.flat_indices(index, size=size)).long()
+  flat = tensor(indices.flat_indices(index, size=size)).long()
   operator = functools.partial(
     torch.nn.functional.max_unpool2d,
     indices=flat.permute(0, 3, 1, 2),

@@ -28,12 +28,7 @@ def parameters(
     kernels: whether biases and normalisation are left out, as SegNet's Table 1
       and the context module's 64 C² do.
   """
-  variables = jax.eval_shape(model.init, jax.random.key(0), _image(model, size))
-  return sum(
-    math.prod(x.shape)
-    for x in jax.tree.leaves(variables["params"])
-    if x.ndim > 1 or not kernels
-  )
+  return _count(_variables(model, size), kernels=kernels)
 
 
 def multiply_adds(
@@ -58,14 +53,8 @@ def multiply_adds(
   Raises:
     ValueError: if the network loops an unknown number of times.
   """
-  image = _image(model, size)
-  variables = jax.eval_shape(model.init, jax.random.key(0), image)
-  with convolution.as_one_operation():
-    closed = jax.make_jaxpr(lambda v, x: model.apply(v, x, train=False))(
-      variables, image
-    )
-  marks = [_PARAMETER] * len(jax.tree.leaves(variables)) + [_DATA]
-  return _walk(closed.jaxpr, marks, space_to_batch)[0]
+  program, marks = _program(model, size, _variables(model, size))
+  return _walk(program, marks, space_to_batch)[0]
 
 
 def training_memory(model: Any, size: tuple[int, int]) -> tuple[int, int]:
@@ -82,8 +71,7 @@ def training_memory(model: Any, size: tuple[int, int]) -> tuple[int, int]:
     model: a network with a field `in_channels`.
     size: height and width of the image, pixels.
   """
-  image = _image(model, size)
-  variables = jax.eval_shape(model.init, jax.random.key(0), image)
+  image, variables = _image(model, size), _variables(model, size)
 
   def kept(variables, image):
     rest = {k: v for k, v in variables.items() if k != "params"}
@@ -149,15 +137,15 @@ def describe(
     memory: whether `training_memory` is told, too, which takes longer.
   """
   field, stride = receptive_field(layers)
+  variables = _variables(model, size)
+  program, marks = _program(model, size, variables)
   words = {
     "name": name,
     "paper": paper,
-    "parameters": parameters(model, size),
-    "kernel_parameters": parameters(model, size, kernels=True),
-    "multiply_adds": multiply_adds(model, size),
-    "multiply_adds_space_to_batch": multiply_adds(
-      model, size, space_to_batch=True
-    ),
+    "parameters": _count(variables, kernels=False),
+    "kernel_parameters": _count(variables, kernels=True),
+    "multiply_adds": _walk(program, marks, False)[0],
+    "multiply_adds_space_to_batch": _walk(program, marks, True)[0],
     "receptive_field": field,
     "output_stride": stride,
   }
@@ -169,6 +157,30 @@ def describe(
 
 def _image(model: Any, size: tuple[int, int]) -> jax.ShapeDtypeStruct:
   return jax.ShapeDtypeStruct((1, *size, model.in_channels), jnp.float32)
+
+
+def _variables(model: Any, size: tuple[int, int]) -> dict[str, Any]:
+  return jax.eval_shape(model.init, jax.random.key(0), _image(model, size))
+
+
+def _count(variables: dict[str, Any], *, kernels: bool) -> int:
+  return sum(
+    math.prod(x.shape)
+    for x in jax.tree.leaves(variables["params"])
+    if x.ndim > 1 or not kernels
+  )
+
+
+def _program(
+  model: Any, size: tuple[int, int], variables: dict[str, Any]
+) -> tuple[core.Jaxpr, list[int]]:
+  """Returns the program of a forward pass, and the marks of its inputs."""
+  with convolution.as_one_operation():
+    closed = jax.make_jaxpr(lambda v, x: model.apply(v, x, train=False))(
+      variables, _image(model, size)
+    )
+  marks = [_PARAMETER] * len(jax.tree.leaves(variables)) + [_DATA]
+  return closed.jaxpr, marks
 
 
 def _walk(

@@ -27,7 +27,7 @@ import numpy as np
 from fcnjax import typing
 from fcnjax.models import blocks
 from fcnjax.models.backbones import resnet
-from fcnjax.ops import attention, pooling, resizing
+from fcnjax.ops import attention, averaging, pooling, resizing
 
 RANGES = (3, 5, 7, 9, 11, 15, 19)  # pixels, of the feature map
 HFD_WEIGHT = 0.1
@@ -49,7 +49,7 @@ def surroundings(
   if kind == "max":
     return pooling.local_max(x, size)
   # The mean of 361 pixels says more than bfloat16 can hold.
-  return pooling.local_mean(x.astype(jnp.float32), size)
+  return averaging.local_mean(x.astype(jnp.float32), size)
 
 
 class LocationAwareAttention(nn.Module):

@@ -8,9 +8,9 @@ platform and shape, by the measurements of docs/performance.md.
 windows        sliding windows as shifts of the whole map, and their transpose
 pooling        max_pool (windows may overlap); max_pool_with_argmax, max_unpool:
                windows that tile the image, with the place of each maximum as a
-               uint8 or in 2 bits; conversion of such places from and to the
-               flat indices of torch and TensorFlow; adaptive_avg_pool: any
-               number of bins; local_max, local_mean: around each pixel
+               uint8 or in 2 bits; local_max: around each pixel
+indices        such places as torch's and TensorFlow's flat indices and back
+averaging      adaptive_avg_pool: any number of bins; local_mean: around pixels
 convolution    conv: plain, grouped or dilated, in whichever form is fast;
                kernel_of_dense: a classifier's layer as a convolution
 winograd, row_blocks, interleaved

@@ -14,25 +14,23 @@ from typing import Literal
 import jax
 from jax import lax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, UInt8
+from jaxtyping import Array, Float, UInt8
 import numpy as np
 
-from fcnjax.ops import implementations, windows as windows_lib
+from fcnjax.ops import implementations, indices, windows as windows_lib
 
 # Elsewhere than on a CPU, windows of so many pixels are searched in one loop.
 FEW_PLACES = 9
 
-Window = int | tuple[int, int]
 Rounding = Literal["floor", "ceil"]
-Layout = Literal["torch", "tensorflow"]
 
 
 def max_pool(
   x: Float[Array | np.ndarray, "b h w c"],
   *,
-  window: Window = 2,
-  stride: Window | None = None,
-  padding: Window = 0,
+  window: indices.Window = 2,
+  stride: indices.Window | None = None,
+  padding: indices.Window = 0,
   dilation: int = 1,
   rounding: Rounding = "floor",
   implementation: str = "auto",
@@ -66,8 +64,9 @@ def max_pool(
   """
   implementations.check(implementation, ("auto", "places", "native"))
   native = implementation == "native"
-  window = _pair(window, "window", numbered=not native)
-  stride = window if stride is None else _pair(stride, "stride", numbered=False)
+  window = indices.pair(window, "window", numbered=not native)
+  stride = window if stride is None else stride
+  stride = indices.pair(stride, "stride", numbered=False)
   padding = (padding, padding) if isinstance(padding, int) else tuple(padding)
   unpadded = padding == (0, 0) and dilation == 1
   if stride == window and unpadded and not native:
@@ -128,45 +127,17 @@ def _overlapping_pool_fwd(x, windows):
 
 
 def _overlapping_pool_bwd(windows, place, cotangent):
-  return (_put_back(cotangent, place, windows),)
+  return (windows_lib.put_back(cotangent, place, windows),)
 
 
 _overlapping_pool.defvjp(_overlapping_pool_fwd, _overlapping_pool_bwd)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnames=("windows",))
-def _put_back(values, place, windows):
-  """Adds each value to the pixel that its window's place is."""
-  none = jnp.zeros((), values.dtype)
-  return windows_lib.spread(
-    lambda t, values, place: jnp.where(place == np.uint8(t), values, none),
-    values,
-    place,
-    windows=windows,
-  )
-
-
-def _put_back_fwd(values, place, windows):
-  return _put_back(values, place, windows), place
-
-
-def _put_back_bwd(windows, place, cotangent):
-  seen = windows_lib.shifts(cotangent, windows)
-  none = jnp.zeros((), cotangent.dtype)
-  taken = [
-    jnp.where(place == np.uint8(t), value, none) for t, value in enumerate(seen)
-  ]
-  return sum(taken), None
-
-
-_put_back.defvjp(_put_back_fwd, _put_back_bwd)
-
-
 def max_pool_with_argmax(
   x: Float[Array | np.ndarray, "b h w c"],
   *,
-  window: Window = 2,
-  stride: Window | None = None,
+  window: indices.Window = 2,
+  stride: indices.Window | None = None,
   rounding: Rounding = "floor",
   packed: bool = False,
 ) -> tuple[Float[Array, "b ph pw c"], UInt8[Array, "b ph pw d"]]:
@@ -200,8 +171,9 @@ def max_pool_with_argmax(
     ValueError: if the window is not positive, too large, overlaps with its
       neighbours, or is larger than the image under "floor".
   """
-  window = _pair(window, "window")
-  stride = window if stride is None else _pair(stride, "stride", numbered=False)
+  window = indices.pair(window, "window")
+  stride = window if stride is None else stride
+  stride = indices.pair(stride, "stride", numbered=False)
   if stride != window:
     raise ValueError(
       f"stride {stride} differs from window {window}: only windows that tile "
@@ -210,7 +182,7 @@ def max_pool_with_argmax(
     )
   x = jnp.asarray(x)
   pooled = _pooled_size(x.shape[1:3], window, rounding)
-  _check_packed(packed, window)
+  indices.check_packed(packed, window)
   return _max_pool(x, window, x.shape[1:3], pooled, packed)
 
 
@@ -225,14 +197,14 @@ def _max_pool(x, window, size, pooled, packed):
     each = [(i, j) for i in range(window[0]) for j in range(window[1])]
     seen = [x[:, :, i, :, j] for i, j in each]
     values, index = _first_maximum(seen, list(range(len(seen))))
-    return values, _pack(index) if packed else index
+    return values, indices.pack(index) if packed else index
   # Columns first, rows second: the first maximum in row order survives.
   columns = [x[:, :, :, :, j] for j in range(window[1])]
   values, column = _first_maximum(columns, list(range(window[1])))
   rows = [values[:, :, i] for i in range(window[0])]
   places = [column[:, :, i] + np.uint8(i * window[1]) for i in range(window[0])]
   values, index = _first_maximum(rows, places)
-  return values, _pack(index) if packed else index
+  return values, indices.pack(index) if packed else index
 
 
 def _max_pool_fwd(x, window, size, pooled, packed):
@@ -252,7 +224,7 @@ def max_unpool(
   x: Float[Array | np.ndarray, "b ph pw c"],
   index: UInt8[Array | np.ndarray, "b ph pw d"],
   *,
-  window: Window = 2,
+  window: indices.Window = 2,
   size: tuple[int, int],
   packed: bool = False,
   implementation: str = "auto",
@@ -285,20 +257,20 @@ def max_unpool(
       pooled to the size of `x` by either rounding, or if the implementation is
       unknown.
   """
-  window = _pair(window, "window")
+  window = indices.pair(window, "window")
   size = (int(size[0]), int(size[1]))
   x, index = jnp.asarray(x), jnp.asarray(index)
-  _check_packed(packed, window)
+  indices.check_packed(packed, window)
   shape = (*x.shape[:3], -(-x.shape[3] // 4)) if packed else x.shape
   if index.shape != shape or index.dtype != jnp.uint8:
     raise ValueError(
       f"index must be uint8 of shape {shape}, got {index.dtype} of shape "
-      f"{index.shape}; convert flat indices by window_indices."
+      f"{index.shape}; convert flat indices by indices.window_indices."
     )
-  _check_unpooled_size(x.shape[1:3], window, size)
+  indices.check_size(x.shape[1:3], window, size)
   implementations.check(implementation, ("auto", "compare", "native"))
   if implementation == "native":
-    index = _unpack(index, x.shape[3]) if packed else index
+    index = indices.unpack(index, x.shape[3]) if packed else index
     return max_unpool_reference(x, index, window=window, size=size)
   return _max_unpool(x, index, window, size, packed)
 
@@ -307,7 +279,9 @@ def max_unpool(
   jax.custom_vjp, nondiff_argnames=("window", "size", "packed")
 )
 def _max_unpool(x, index, window, size, packed):
-  chosen = _chosen(_unpack(index, x.shape[3]) if packed else index, window)
+  chosen = _chosen(
+    indices.unpack(index, x.shape[3]) if packed else index, window
+  )
   windows = jnp.where(chosen, x[:, :, None, :, None], jnp.zeros((), x.dtype))
   b, ph, kh, pw, kw, c = windows.shape
   return _cut_or_fill(windows.reshape(b, ph * kh, pw * kw, c), size, fill=0)
@@ -326,114 +300,11 @@ def _max_unpool_bwd(window, size, packed, index, cotangent):
     size=size,
     count=index.shape[1:3],
   )
-  index = _unpack(index, cotangent.shape[3]) if packed else index
-  return _put_back_bwd(windows, index, cotangent)
+  index = indices.unpack(index, cotangent.shape[3]) if packed else index
+  return windows_lib.take(cotangent, index, windows), None
 
 
 _max_unpool.defvjp(_max_unpool_fwd, _max_unpool_bwd)
-
-
-def flat_indices(
-  index: UInt8[Array | np.ndarray, "b ph pw c"],
-  *,
-  window: Window = 2,
-  size: tuple[int, int],
-  layout: Layout = "torch",
-) -> Int[Array, "b ph pw c"]:
-  """Returns places in the window as the flat indices of another framework.
-
-  Args:
-    index: place of each maximum, row * width + column inside the window.
-    window: height and width of the window in pixels, or one number for both.
-    size: height and width in pixels of the image that was pooled.
-    layout: "torch": y * width + x, in the channel's plane (`max_pool2d`);
-      "tensorflow": (y * width + x) * channels + channel, in the image
-      (`max_pool_with_argmax` with `include_batch_in_index=False`).
-
-  Returns:
-    int32 indices; the axes stay [batch, height, width, channels].
-
-  Raises:
-    ValueError: if the layout is unknown, `size` does not fit, or an index would
-      not fit in an int32.
-  """
-  window = _pair(window, "window")
-  index = jnp.asarray(index)
-  channels = _channels(index.shape, size, layout)
-  _check_unpooled_size(index.shape[1:3], window, size)
-  index = index.astype(jnp.int32)
-  y, x = np.indices(index.shape[1:3], np.int32)[:, None, :, :, None]
-  y = y * window[0] + index // window[1]
-  x = x * window[1] + index % window[1]
-  flat = (y * size[1] + x) * channels
-  if layout == "tensorflow":
-    flat += np.arange(channels, dtype=np.int32)[None, None, None, :]
-  return flat
-
-
-def window_indices(
-  flat: Int[Array | np.ndarray, "b ph pw c"],
-  *,
-  window: Window = 2,
-  size: tuple[int, int],
-  layout: Layout = "torch",
-) -> UInt8[Array, "b ph pw c"]:
-  """Returns flat indices of another framework as places in the window.
-
-  The inverse of `flat_indices`, whose arguments it shares. Indices that come
-  from overlapping or padded windows have no place here, and are not noticed.
-
-  Raises:
-    ValueError: if the layout is unknown or `size` does not fit.
-  """
-  window = _pair(window, "window")
-  flat = jnp.asarray(flat)
-  channels = _channels(flat.shape, size, layout)
-  _check_unpooled_size(flat.shape[1:3], window, size)
-  flat = flat // channels
-  row, column = flat // size[1] % window[0], flat % size[1] % window[1]
-  return (row * window[1] + column).astype(jnp.uint8)
-
-
-def adaptive_avg_pool(
-  x: Float[Array | np.ndarray, "b h w c"], bins: Window
-) -> Float[Array, "b ph pw c"]:
-  """Returns the means of n bins along each side, whatever the image's size.
-
-  Bin i of n covers the pixels from floor(i h / n) to ceil((i + 1) h / n), the
-  last not included, as in torch's `adaptive_avg_pool2d`: bins share pixels
-  where n does not divide h, and repeat them where n is larger. Two products
-  with averaging matrices do this for every size and number alike, and so does
-  the gradient.
-
-  Args:
-    x: any real values.
-    bins: number of bins along height and width, or one number for both.
-
-  Returns:
-    The means, computed in float32, in the dtype of `x`.
-
-  Raises:
-    ValueError: if `bins` is not positive.
-  """
-  bins = (bins, bins) if isinstance(bins, int) else tuple(bins)
-  if len(bins) != 2 or min(bins) < 1:
-    raise ValueError(f"bins must be one or two positive ints, got {bins}.")
-  x = jnp.asarray(x)
-  rows, columns = (_averaging(n, m) for n, m in zip(x.shape[1:3], bins))
-  product = functools.partial(
-    jnp.einsum,
-    precision=lax.Precision.HIGHEST,
-    preferred_element_type=jnp.float32,
-  )
-  # An image is one matrix for its rows, and a row one for its columns, so that
-  # nothing is transposed; rows first, since they leave little to do.
-  b, h, w, c = x.shape
-  rows = jnp.broadcast_to(rows, (b, *rows.shape))
-  y = product("bph,bhn->bpn", rows, x.astype(jnp.float32).reshape(b, h, w * c))
-  columns = jnp.broadcast_to(columns, (b * bins[0], *columns.shape))
-  y = product("bqw,bwc->bqc", columns, y.reshape(b * bins[0], w, c))
-  return y.reshape(b, *bins, c).astype(x.dtype)
 
 
 def local_max(
@@ -452,66 +323,16 @@ def local_max(
   Raises:
     ValueError: if `size` is not a positive odd number.
   """
-  _check_odd(size)
+  if size < 1 or size % 2 == 0:
+    raise ValueError(f"size must be a positive odd number, got {size}.")
   side = size // 2
   x = max_pool(x, window=(1, size), stride=1, padding=(0, side))
   return max_pool(x, window=(size, 1), stride=1, padding=(side, 0))
 
 
-def local_mean(
-  x: Float[Array | np.ndarray, "b h w c"], size: int
-) -> Float[Array, "b h w c"]:
-  """Returns the mean of the square around each pixel, of what is inside.
-
-  The sum along rows of the sums along columns: `size` values twice instead of
-  its square.
-
-  Args:
-    x: any real values.
-    size: side of the square in pixels, odd.
-
-  Returns:
-    The means, computed in float32, in the dtype of `x`.
-
-  Raises:
-    ValueError: if `size` is not a positive odd number.
-  """
-  _check_odd(size)
-  x = jnp.asarray(x)
-  total = x.astype(jnp.float32)
-  counts = []
-  for axis in (2, 1):
-    window = [size if a == axis else 1 for a in range(4)]
-    total = lax.reduce_window(total, 0.0, lax.add, window, (1,) * 4, "SAME")
-    i, n, side = np.arange(x.shape[axis]), x.shape[axis], size // 2
-    counts.append(np.minimum(i + side + 1, n) - np.maximum(i - side, 0))
-  columns, rows = counts
-  count = (rows[:, None] * columns)[None, :, :, None].astype(np.float32)
-  return (total / count).astype(x.dtype)
-
-
-def _check_odd(size):
-  if size < 1 or size % 2 == 0:
-    raise ValueError(f"size must be a positive odd number, got {size}.")
-
-
-def adaptive_avg_pool_reference(x, bins):
-  """`adaptive_avg_pool` in the plainest form: a mean for each bin."""
-  bins = (bins, bins) if isinstance(bins, int) else tuple(bins)
-  x = jnp.asarray(x)
-  rows, columns = (_bin_edges(n, m) for n, m in zip(x.shape[1:3], bins))
-  return jnp.stack(
-    [
-      jnp.stack([x[:, a:b, c:d].mean((1, 2)) for c, d in columns], axis=1)
-      for a, b in rows
-    ],
-    axis=1,
-  )
-
-
 def max_pool_with_argmax_reference(x, *, window=2, rounding="floor"):
   """`max_pool_with_argmax` in the plainest form: patches, argmax, gather."""
-  window = _pair(window, "window")
+  window = indices.pair(window, "window")
   x = jnp.asarray(x)
   pooled = _pooled_size(x.shape[1:3], window, rounding)
   patches = _split(x, window, pooled, fill=-jnp.inf).transpose(0, 1, 3, 5, 2, 4)
@@ -523,27 +344,12 @@ def max_pool_with_argmax_reference(x, *, window=2, rounding="floor"):
 
 def max_unpool_reference(x, index, *, window=2, size):
   """`max_unpool` in the plainest form: a scatter."""
-  window = _pair(window, "window")
+  window = indices.pair(window, "window")
   batch, y, column, channel = np.indices(x.shape, np.int32)
   y = y * window[0] + index // np.uint8(window[1])
   column = column * window[1] + index % np.uint8(window[1])
   image = jnp.zeros((x.shape[0], *size, x.shape[3]), x.dtype)
   return image.at[batch, y, column, channel].set(x, mode="drop")
-
-
-def _bin_edges(n, bins):
-  """Returns (first, last + 1) of each bin: [bins, 2]."""
-  i = np.arange(bins)
-  return np.stack([i * n // bins, -(-(i + 1) * n // bins)], axis=1)
-
-
-def _averaging(n, bins):
-  """Returns the matrix f32 [bins, n] whose rows average a bin each."""
-  first, end = _bin_edges(n, bins)[:, :, None].transpose(1, 0, 2)
-  # Built on the device from two vectors: no large constant in the program.
-  pixel = np.arange(n)[None]
-  share = (1 / (end - first)).astype(np.float32)
-  return jnp.where((pixel >= first) & (pixel < end), share, 0.0)
 
 
 def _first_maximum(values, places):
@@ -572,50 +378,11 @@ def _cut_or_fill(x, size, fill):
   return lax.pad(x, fill, [(*edge, 0) for edge in edges])
 
 
-# By how many bits the place of each of a byte's four channels is shifted.
-_PLACES_OF_BITS = np.arange(0, 8, 2, np.uint8).reshape(1, 1, 1, 1, 4)
-
-
-def _pack(index):
-  """Four channels' places a byte: [b ph pw ceil(c / 4)]."""
-  b, ph, pw, c = index.shape
-  index = jnp.pad(index, ((0, 0), (0, 0), (0, 0), (0, -c % 4)))
-  index = index.reshape(b, ph, pw, -1, 4) << _PLACES_OF_BITS
-  return lax.reduce(index, np.uint8(0), lax.bitwise_or, (4,))
-
-
-def _unpack(packed, channels):
-  """The inverse of `_pack`."""
-  b, ph, pw, _ = packed.shape
-  index = packed[..., None] >> _PLACES_OF_BITS & np.uint8(3)
-  return index.reshape(b, ph, pw, -1)[..., :channels]
-
-
-def _check_packed(packed, window):
-  if packed and window[0] * window[1] > 4:
-    raise ValueError(
-      f"packed places have 2 bits, which number the 4 pixels of a window; "
-      f"{window} has {window[0] * window[1]}."
-    )
-
-
 def _chosen(index, window):
   """Whether a pixel is the one of its window's index: [b ph kh pw kw c]."""
   places = np.arange(window[0] * window[1], dtype=np.uint8)
   places = places.reshape(1, 1, window[0], 1, window[1], 1)
   return index[:, :, None, :, None] == places
-
-
-def _pair(value, name, *, numbered=True):
-  pair = (value, value) if isinstance(value, int) else tuple(value)
-  if len(pair) != 2 or min(pair) < 1:
-    raise ValueError(f"{name} must be one or two positive ints, got {value}.")
-  if numbered and pair[0] * pair[1] > 256:
-    raise ValueError(
-      f"{name} {pair[0]}x{pair[1]} has {pair[0] * pair[1]} positions; a uint8 "
-      "index numbers at most 256: use 16x16 or smaller."
-    )
-  return pair
 
 
 def _pooled_size(size, window, rounding):
@@ -629,24 +396,3 @@ def _pooled_size(size, window, rounding):
       'window, or rounding="ceil", which pools the part that is there.'
     )
   return pooled
-
-
-def _check_unpooled_size(pooled, window, size):
-  for p, k, n in zip(pooled, window, size):
-    if not (p - 1) * k < n < (p + 1) * k:
-      raise ValueError(
-        f"size {tuple(size)} is not pooled to {tuple(pooled)} by windows of "
-        f"{window}: give the size of the image that was pooled."
-      )
-
-
-def _channels(shape, size, layout):
-  """The factor between the two flat layouts, checked for int32."""
-  if layout not in ("torch", "tensorflow"):
-    raise ValueError(f'layout must be "torch" or "tensorflow", got {layout!r}.')
-  channels = shape[3] if layout == "tensorflow" else 1
-  if size[0] * size[1] * channels > 2**31:
-    raise ValueError(
-      f"flat indices of {tuple(size)} with {channels} channels exceed int32."
-    )
-  return channels

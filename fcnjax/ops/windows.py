@@ -7,11 +7,13 @@ shifted maps, which XLA makes one loop of.
 """
 
 from collections.abc import Callable
+import functools
 from typing import NamedTuple
 
+import jax
 from jax import lax
 import jax.numpy as jnp
-from jaxtyping import Array, Num
+from jaxtyping import Array, Num, UInt8
 import numpy as np
 
 
@@ -115,3 +117,42 @@ def spread(
   b, _, _, _, _, c = total.shape
   total = total.reshape(b, cells[0] * sh, cells[1] * sw, c)
   return total[:, : windows.size[0], : windows.size[1]]
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnames=("windows",))
+def put_back(
+  values: Num[Array, "b oh ow c"],
+  place: UInt8[Array, "b oh ow c"],
+  windows: Windows,
+) -> Num[Array, "b h w c"]:
+  """Returns a map to whose pixels each window's value is added at its place.
+
+  Args:
+    values: one for each window.
+    place: its number in the window, in row order.
+    windows: where they lie.
+  """
+  none = jnp.zeros((), values.dtype)
+  return spread(
+    lambda t, values, place: jnp.where(place == np.uint8(t), values, none),
+    values,
+    place,
+    windows=windows,
+  )
+
+
+def take(
+  x: Num[Array, "b h w c"], place: UInt8[Array, "b oh ow c"], windows: Windows
+) -> Num[Array, "b oh ow c"]:
+  """Returns what each window sees at its place: the transpose of `put_back`."""
+  none = jnp.zeros((), x.dtype)
+  return sum(
+    jnp.where(place == np.uint8(t), value, none)
+    for t, value in enumerate(shifts(x, windows))
+  )
+
+
+put_back.defvjp(
+  lambda values, place, windows: (put_back(values, place, windows), place),
+  lambda windows, place, cotangent: (take(cotangent, place, windows), None),
+)

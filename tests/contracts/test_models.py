@@ -131,30 +131,28 @@ def _forward(model, image, *, train=False):
   )
 
 
-@pytest.mark.parametrize("name", SMALL)
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_logits_are_float32_at_the_size_of_the_image(name, dtype):
-  model = models.create_model(name, num_classes=CLASSES, dtype=dtype)
-  for size, smaller in SIZES.get(name, ANY):
-    outputs, _ = _forward(model, _image(name, size))
-    expected = (2, *(side - smaller for side in size), CLASSES)
-    assert outputs["logits"].shape == expected
-    assert outputs["logits"].dtype == jnp.float32
+def _apply(model, variables, image):
+  """Returns the shapes of outputs."""
+  return jax.eval_shape(
+    lambda v, x: model.apply(v, x, train=False), variables, image
+  )
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_the_size_in_the_table_is_legal(name):
-  entry = models.MODELS[name]
-  model = models.create_model(name, num_classes=CLASSES)
-  outputs, _ = _forward(model, _image(name, entry.size))
-  assert outputs["logits"].shape[-1] == CLASSES
-
-
-@pytest.mark.parametrize("name", SMALL)
-def test_parameters_are_float32_and_named_on_purpose(name):
+def test_logits_are_float32_at_the_size_of_the_image(name):
+  """In bfloat16, of images of any size, by parameters that are float32."""
   model = models.create_model(name, num_classes=CLASSES, dtype="bfloat16")
-  size = SIZES.get(name, ANY)[-1][0]
-  _, variables = _forward(model, _image(name, size))
+  sizes = SIZES.get(name, ANY)
+  outputs, variables = _forward(model, _image(name, sizes[-1][0]))
+  shapes = {sizes[-1]: outputs}
+  for size, smaller in [*sizes[:-1], (models.MODELS[name].size, None)]:
+    shapes[size, smaller] = _apply(model, variables, _image(name, size))
+  for (size, smaller), outputs in shapes.items():
+    *_, height, width, classes = outputs["logits"].shape
+    assert outputs["logits"].dtype == jnp.float32
+    assert classes == CLASSES
+    if smaller is not None:  # The size in the table need only be legal.
+      assert (height, width) == tuple(side - smaller for side in size)
   for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
     words = [entry.key for entry in path]
     automatic = [word for word in words if re.match(r"[A-Z]\w*_\d+$", word)]
@@ -164,10 +162,10 @@ def test_parameters_are_float32_and_named_on_purpose(name):
 
 @pytest.mark.parametrize("name", SMALL)
 def test_training_has_the_same_variables_and_shapes(name):
-  model = models.create_model(name, num_classes=CLASSES)
-  size = SIZES.get(name, ANY)[-1][0]
-  outputs, variables = _forward(model, _image(name, size), train=True)
-  evaluated, same = _forward(model, _image(name, size))
+  model = _small_model(name)
+  image = _image(name, SMALL_SIZE.get(name, (37, 50)))
+  outputs, variables = _forward(model, image, train=True)
+  evaluated, same = _forward(model, image)
   assert jax.tree.map(jnp.shape, variables) == jax.tree.map(jnp.shape, same)
   assert outputs["logits"].shape == evaluated["logits"].shape
 
@@ -176,8 +174,8 @@ def test_training_has_the_same_variables_and_shapes(name):
 @pytest.mark.parametrize("channels", [1, 4])
 def test_other_channels(name, channels):
   channels += models.MODELS[name].channels - 3
-  size = SIZES.get(name, ANY)[0][0]
-  model = models.create_model(name, num_classes=CLASSES, in_channels=channels)
+  size = SMALL_SIZE.get(name, (37, 50))
+  model = _small_model(name, in_channels=channels)
   _forward(model, _image(name, size, channels))
   with pytest.raises(ValueError, match=rf"{channels} channels.*got 3"):
     _forward(model, _image(name, size, 3))

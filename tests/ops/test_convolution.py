@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from fcnjax.ops import (
+  averaging,
   convolution,
   depthwise,
   interleaved,
-  pooling,
   resizing,
   row_blocks,
   transposed,
@@ -295,7 +295,7 @@ BFLOAT16 = {
     lambda x, _: transposed.bilinear_deconv(x, factor=2),
     None,
   ),
-  "adaptive mean": (lambda x, _: pooling.adaptive_avg_pool(x, 4), None),
+  "adaptive mean": (lambda x, _: averaging.adaptive_avg_pool(x, 4), None),
   "bilinear": (lambda x, _: resizing.resize_bilinear(x, (27, 24)), None),
   "split": (
     lambda x, _: interleaved.join(

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fcnjax.ops import pooling
+from fcnjax.ops import averaging, pooling
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_local_maxima_and_means_equal_xlas(size, dtype):
 
   for ours, theirs, bound in (
     (pooling.local_max, largest, 0),
-    (pooling.local_mean, mean, 1e-5),
+    (averaging.local_mean, mean, 1e-5),
   ):
     value, pullback = jax.vjp(lambda x, f=ours: f(x, size), x)
     expected, expected_pullback = jax.vjp(theirs, x)
@@ -98,7 +98,7 @@ def test_local_maxima_give_their_gradient_to_the_first():
 
 @pytest.mark.parametrize("size", [0, 2])
 def test_local_maxima_are_of_odd_squares(size):
-  for function in (pooling.local_max, pooling.local_mean):
+  for function in (pooling.local_max, averaging.local_mean):
     with pytest.raises(ValueError, match="size must be a positive odd"):
       function(np.zeros((1, 4, 4, 1), np.float32), size)
 

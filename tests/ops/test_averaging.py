@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fcnjax.ops import pooling
+from fcnjax.ops import averaging
 
-_pool = jax.jit(pooling.adaptive_avg_pool, static_argnames="bins")
+_pool = jax.jit(averaging.adaptive_avg_pool, static_argnames="bins")
 
 
 def _image(shape, seed=0):
@@ -45,7 +45,7 @@ def test_equals_the_mean_of_each_bin(bins, dtype):
   x = jnp.asarray(_image((2, 13, 17, 4)), dtype)
   got = _pool(x, bins=bins)
   assert got.dtype == x.dtype
-  expected = pooling.adaptive_avg_pool_reference(x.astype(jnp.float32), bins)
+  expected = averaging.adaptive_avg_pool_reference(x.astype(jnp.float32), bins)
   half_a_step = 2**-8 if dtype == "bfloat16" else 0
   np.testing.assert_allclose(
     np.float32(got), expected, rtol=half_a_step, atol=2e-6
@@ -67,4 +67,4 @@ def test_the_gradient_agrees_with_finite_differences():
 
 def test_bins_are_positive():
   with pytest.raises(ValueError, match=r"bins must be .* got \(0, 0\)"):
-    pooling.adaptive_avg_pool(np.zeros((1, 4, 4, 1), np.float32), 0)
+    averaging.adaptive_avg_pool(np.zeros((1, 4, 4, 1), np.float32), 0)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fcnjax.ops import pooling
+from fcnjax.ops import indices, pooling
 
 SHAPES = [
   ((2, 8, 6, 3), 2, "floor"),
@@ -18,8 +18,8 @@ SHAPES = [
   ((1, 33, 20, 1), 16, "ceil"),
 ]
 _SETTINGS = ("window", "size", "layout")
-_flat_indices = jax.jit(pooling.flat_indices, static_argnames=_SETTINGS)
-_window_indices = jax.jit(pooling.window_indices, static_argnames=_SETTINGS)
+_flat_indices = jax.jit(indices.flat_indices, static_argnames=_SETTINGS)
+_window_indices = jax.jit(indices.window_indices, static_argnames=_SETTINGS)
 
 
 def _image(shape):
@@ -64,4 +64,4 @@ def test_flat_indices_equal_tensorflow():
 def test_flat_indices_refuse_what_exceeds_int32():
   index = jnp.zeros((1, 1, 1, 64), jnp.uint8)
   with pytest.raises(ValueError, match="int32"):
-    pooling.flat_indices(index, size=(2**13, 2**13), layout="tensorflow")
+    indices.flat_indices(index, size=(2**13, 2**13), layout="tensorflow")
