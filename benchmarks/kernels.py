@@ -19,7 +19,7 @@ from typing import Any
 
 import jax
 import measure  # First of ours.
-import models as benchmark
+import networks
 
 STEPS = 10
 ROWS = 12  # Of each program.
@@ -28,8 +28,8 @@ ROWS = 12  # Of each program.
 def main() -> None:
   """Measures the networks that are named and prints the largest kernels."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-  parser.add_argument("networks", nargs="+", choices=benchmark.RACED)
-  parser.add_argument("--way", default="train", choices=benchmark.WAYS)
+  parser.add_argument("networks", nargs="+", choices=networks.RACED)
+  parser.add_argument("--way", default="train", choices=networks.WAYS)
   parser.add_argument("--batch", type=int)
   parser.add_argument(
     "--programs", type=pathlib.Path, help="folder for what XLA made of them"
@@ -63,7 +63,7 @@ def rows(
   name: str, way: str, words: Any, programs: pathlib.Path | None = None
 ) -> list[dict[str, Any]]:
   """Returns the largest kinds of kernels of a program."""
-  case = benchmark.Case(name, words)
+  case = networks.Case(name, words)
   (ours,) = case.ways.values()
   ours.compile()
   if programs:
@@ -71,7 +71,7 @@ def rows(
       file.write(ours.text())
   case.draw()
   ours.start(*case.operands(*case.ways))
-  run = functools.partial(benchmark._run, ours.call, STEPS)
+  run = functools.partial(networks.run, ours.call, STEPS)
   jax.block_until_ready(run())
   with tempfile.TemporaryDirectory() as folder:
     with jax.profiler.trace(folder):

@@ -18,7 +18,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import measure
-import models as networks
+import networks
 import numpy as np
 import torch
 

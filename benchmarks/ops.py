@@ -26,13 +26,13 @@ import jax
 import jax.numpy as jnp
 import measure
 import numpy as np
+import torch_ops
 
 from fcnjax import losses
 from fcnjax.ops import (
   averaging,
   convolution,
   depthwise,
-  indices,
   interleaved,
   pooling,
   resizing,
@@ -165,7 +165,7 @@ class Ready:
   def wait(self):
     """Waits for our programs, and makes the rival's."""
     if self.against:
-      torch = _torch(self.case)
+      torch = torch_ops.functions(self.case)
       self.forward["torch"], self.both["torch"], pulls = torch
       for pull, part in zip(pulls, self.pulls.values()):
         part["torch"] = pull
@@ -250,7 +250,7 @@ def cases(dtype: str) -> Iterator[Case]:
         )
         for name in ("native", "shifts")
       },
-      functools.partial(_torch_conv, stride=stride, dilation=rate, groups=c),
+      functools.partial(torch_ops.conv, stride=stride, dilation=rate, groups=c),
       3 * 2 * 9 * b * many * out**2 * c,
     )
 
@@ -303,7 +303,7 @@ def cases(dtype: str) -> Iterator[Case]:
         )
         for name in forms
       },
-      functools.partial(_torch_conv, dilation=rate),
+      functools.partial(torch_ops.conv, dilation=rate),
       3 * 2 * kernel**2 * b * many * h**2 * c * d,
     )
 
@@ -337,7 +337,7 @@ def cases(dtype: str) -> Iterator[Case]:
       )
       for name, word in (("native", "native"), ("apart", "auto"))
     },
-    functools.partial(_torch_conv, groups=2),
+    functools.partial(torch_ops.conv, groups=2),
     3 * 2 * 25 * 8 * many * 49**2 * 48 * 256,
   )
 
@@ -352,7 +352,7 @@ def cases(dtype: str) -> Iterator[Case]:
         )
         for name in ("native", "phases")
       },
-      _torch_transposed,
+      torch_ops.transposed,
       3 * 2 * 4 * b * many * h**2 * c * d,
     )
 
@@ -383,7 +383,7 @@ def cases(dtype: str) -> Iterator[Case]:
       (normal(b * many, h, h, c),),
       forms,
       functools.partial(
-        _torch_bilinear, size=size, align=convention == "align_corners"
+        torch_ops.bilinear, size=size, align=convention == "align_corners"
       ),
     )
 
@@ -401,7 +401,7 @@ def cases(dtype: str) -> Iterator[Case]:
         transposed.bilinear_deconv, factor=8
       ),
     },
-    functools.partial(_torch_bilinear_deconv, factor=8),
+    functools.partial(torch_ops.bilinear_deconv, factor=8),
   )
 
   for b, h, c, window, stride, padding in (
@@ -419,7 +419,7 @@ def cases(dtype: str) -> Iterator[Case]:
         name: functools.partial(pooling.max_pool, implementation=name, **words)
         for name in ("native", "places")
       },
-      functools.partial(_torch_pool, **words),
+      functools.partial(torch_ops.pool, **words),
     )
 
   # The latter is the first pool of SegNet on the images of its paper.
@@ -437,7 +437,7 @@ def cases(dtype: str) -> Iterator[Case]:
         "packed": lambda x: pooling.max_pool_with_argmax(x, packed=True)[0],
       },
       functools.partial(
-        _torch_pool, window=2, stride=2, padding=0, indices=True
+        torch_ops.pool, window=2, stride=2, padding=0, indices=True
       ),
     )
     unpool = functools.partial(pooling.max_unpool, size=(h, w))
@@ -452,7 +452,7 @@ def cases(dtype: str) -> Iterator[Case]:
         "compare": lambda x, i, p, unpool=unpool: unpool(x, i),
         "packed": lambda x, i, p, unpool=unpool: unpool(x, p, packed=True),
       },
-      functools.partial(_torch_unpool, index=index, size=(h, w)),
+      functools.partial(torch_ops.unpool, index=index, size=(h, w)),
       constants=(index, packed),
     )
 
@@ -467,7 +467,7 @@ def cases(dtype: str) -> Iterator[Case]:
         ),
         "matrices": functools.partial(averaging.adaptive_avg_pool, bins=bins),
       },
-      functools.partial(_torch_adaptive, bins=bins),
+      functools.partial(torch_ops.adaptive, bins=bins),
     )
 
   for (h, w), size, c, convention in (
@@ -494,7 +494,7 @@ def cases(dtype: str) -> Iterator[Case]:
         )
         for word in ("plain", "tiles")
       },
-      functools.partial(_torch_loss, label=label, convention=convention),
+      functools.partial(torch_ops.loss, label=label, convention=convention),
       constants=(label, jnp.ones(label.shape, jnp.float32)),
     )
     yield Case(
@@ -578,152 +578,6 @@ def _split_layers(x, kernel, *, rate):
 def _jax_resize(x, *, size):
   shape = (x.shape[0], size, size, x.shape[3])
   return jax.image.resize(x, shape, "bilinear", antialias=False)
-
-
-# The same in torch: channels last, the forward pass and a whole one.
-
-
-def _torch(case):
-  """Returns forward, forward and backward, and each gradient, in torch."""
-  import torch
-
-  torch.set_num_threads(len(os.sched_getaffinity(0)))
-  device = "cuda" if torch.cuda.is_available() else "cpu"
-  torch.backends.cudnn.benchmark = True
-
-  tensor = torch.from_dlpack
-
-  operator, inputs = case.torch(torch, tensor, *case.arrays)
-  if device == "cuda":
-    from torch._dynamo import config as dynamo
-    from torch._functorch import config as functorch
-
-    dynamo.recompile_limit = 1000
-    functorch.donated_buffer = False  # Gradients of one result, often.
-    compiled = torch.compile(operator, dynamic=False)
-    try:
-      compiled(*inputs)
-      operator = compiled
-    except Exception as error:  # The compiler's, of any kind: then without.
-      print(f"{case.op}: torch is not compiled, {type(error).__name__}")
-
-  def ready():
-    if device == "cuda":
-      torch.cuda.synchronize()
-
-  def forward():
-    with torch.no_grad():
-      operator(*inputs)
-    ready()
-
-  with torch.no_grad():
-    cotangent = torch.randn_like(operator(*inputs))
-
-  def both():
-    torch.autograd.grad(operator(*inputs), inputs, cotangent)
-    ready()
-
-  result = operator(*inputs)
-
-  def pull(index):
-    torch.autograd.grad(result, inputs[index], cotangent, retain_graph=True)
-    ready()
-
-  return forward, both, [functools.partial(pull, i) for i in range(len(inputs))]
-
-
-def _image(tensor, x):
-  """[b h w c] as torch sees an image whose channels come last in memory."""
-  return tensor(x).permute(0, 3, 1, 2).requires_grad_()
-
-
-def _kernel(torch, tensor, kernel):
-  kernel = tensor(kernel).permute(3, 2, 0, 1)
-  return kernel.contiguous(memory_format=torch.channels_last).requires_grad_()
-
-
-def _torch_conv(torch, tensor, x, kernel, *, stride=1, dilation=1, groups=1):
-  if kernel.ndim == 3:
-    kernel = kernel[:, :, None]
-  operator = functools.partial(
-    torch.nn.functional.conv2d,
-    stride=stride,
-    padding=dilation * (kernel.shape[0] // 2),
-    dilation=dilation,
-    groups=groups,
-  )
-  return operator, (_image(tensor, x), _kernel(torch, tensor, kernel))
-
-
-def _torch_transposed(torch, tensor, x, kernel):
-  operator = functools.partial(torch.nn.functional.conv_transpose2d, stride=2)
-  kernel = _kernel(torch, tensor, kernel.swapaxes(2, 3))
-  return operator, (_image(tensor, x), kernel)
-
-
-def _torch_bilinear(torch, tensor, x, *, size, align):
-  operator = functools.partial(
-    torch.nn.functional.interpolate,
-    size=(size, size),
-    mode="bilinear",
-    align_corners=align,
-  )
-  return operator, (_image(tensor, x),)
-
-
-def _torch_bilinear_deconv(torch, tensor, x, *, factor):
-  tent = resizing.bilinear_filter(2 * factor)
-  kernel = jnp.asarray(np.tile(tent, (x.shape[-1], 1, 1, 1)), x.dtype)
-  operator = functools.partial(
-    torch.nn.functional.conv_transpose2d,
-    weight=tensor(kernel),
-    stride=factor,
-    groups=x.shape[-1],
-  )
-  return operator, (_image(tensor, x),)
-
-
-def _torch_pool(torch, tensor, x, *, window, stride, padding, indices=False):
-  def operator(x):
-    y = torch.nn.functional.max_pool2d(
-      x, window, stride, padding, return_indices=indices
-    )
-    return y[0] if indices else y
-
-  return operator, (_image(tensor, x),)
-
-
-def _torch_adaptive(torch, tensor, x, *, bins):
-  operator = functools.partial(
-    torch.nn.functional.adaptive_avg_pool2d, output_size=bins
-  )
-  return operator, (_image(tensor, x),)
-
-
-def _torch_loss(torch, tensor, scores, *, label, convention):
-  scores = _image(tensor, scores)
-  label = tensor(label).long()
-
-  def operator(scores):
-    logits = torch.nn.functional.interpolate(
-      scores,
-      size=tuple(label.shape[1:]),
-      mode="bilinear",
-      align_corners=convention == "align_corners",
-    )
-    return torch.nn.functional.cross_entropy(logits, label, reduction="sum")
-
-  return operator, (scores,)
-
-
-def _torch_unpool(torch, tensor, x, *, index, size):
-  flat = tensor(indices.flat_indices(index, size=size)).long()
-  operator = functools.partial(
-    torch.nn.functional.max_unpool2d,
-    indices=flat.permute(0, 3, 1, 2),
-    kernel_size=2,
-  )
-  return operator, (_image(tensor, x),)
 
 
 if __name__ == "__main__":
