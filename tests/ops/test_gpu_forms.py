@@ -90,14 +90,25 @@ def test_depthwise_passes(both, monkeypatch, passes, stride, dilation):
 
 
 @pytest.mark.parametrize(
-  ("kernel", "padding", "rate", "channels"),
-  [(3, 5, 1, 8), (7, 0, 1, 256), (3, 2, 2, 8), (3, 4, 4, 8), (1, 1, 1, 8)],
-  ids=("far padding", "large kernel", "rate 2", "rate 4", "padded 1x1"),
+  ("kernel", "padding", "stride", "rate", "channels"),
+  [
+    (3, ((5, 5), (5, 5)), 1, 1, 8),
+    (3, ((0, 7), (9, 1)), 2, 1, 8),
+    (7, ((0, 0), (0, 0)), 1, 1, 256),
+    (7, ((2, 3), (3, 0)), 2, 1, 256),
+    (3, ((2, 2), (2, 2)), 1, 2, 8),
+    (3, ((4, 4), (4, 4)), 1, 4, 8),
+    (3, ((3, 1), (0, 2)), 1, 3, 8),
+    (3, ((2, 2), (2, 2)), 2, 2, 8),
+    (1, ((1, 1), (1, 1)), 1, 1, 8),
+  ],
 )
-def test_convolutions(both, kernel, padding, rate, channels):
+def test_convolutions(both, kernel, padding, stride, rate, channels):
+  """Far and uneven paddings, large kernels, rates, a padded 1x1; strides."""
   conv = functools.partial(
     convolution.conv,
-    padding=((padding, padding),) * 2,
+    window_strides=(stride, stride),
+    padding=padding,
     rhs_dilation=(rate, rate),
   )
   arrays = (
