@@ -13,6 +13,7 @@ import json
 import os
 import pathlib
 import platform
+import re
 import shlex
 import statistics
 import sys
@@ -186,6 +187,14 @@ def environment() -> dict[str, Any]:
   }
 
 
+def kind_of_device(device: str) -> str:
+  """Returns whose results share a file: "gpu", or "cpu_" and its maker."""
+  if jax.default_backend() != "cpu":
+    return jax.default_backend()
+  maker = re.search(r"of ([a-z]+)", device.lower())
+  return f"cpu_{maker[1]}" if maker else "cpu"
+
+
 class Results:
   """A JSON file that is written anew after every row: a kill loses one row.
 
@@ -201,7 +210,7 @@ class Results:
     keep: Callable[[dict[str, Any]], bool] = lambda row: False,
     **more: Any,
   ):
-    """Begins {name}_{platform}.json; `more` is written beside the rows.
+    """Begins {name}_{kind}.json, of `kind_of_device`.
 
     Args:
       name: of the script.
@@ -210,7 +219,8 @@ class Results:
       **more: what is written beside the rows.
     """
     self.record = {**environment(), **more, "rows": []}
-    self.path = RESULTS / f"{name}_{self.record['platform']}.json"
+    kind = kind_of_device(self.record["device"])
+    self.path = RESULTS / f"{name}_{kind}.json"
     if not self.path.exists():
       return
     earlier = json.loads(self.path.read_text())

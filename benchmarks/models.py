@@ -13,7 +13,7 @@ turns; compilation is not in the times. On a CPU a network is compiled and
 measured before the next one is; on a GPU, whose host has many cores, all are
 compiled at once, and then measured one after another.
 
-The rows are saved as they come: benchmarks/results/models_{cpu,gpu}.json, or
+The rows are saved as they come: benchmarks/results/models_{cpu_…,gpu}.json, or
 models_all_… for `--all`. With `--only`, rows of the other networks stay.
 """
 

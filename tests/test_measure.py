@@ -39,7 +39,7 @@ def test_results_are_whole_after_every_row(measure):
   results = measure.Results("some", precision="float32")
   for count in (1, 2):
     results.add({"network": f"n{count}", "ms": jnp.float32(1.5)})
-    record = json.loads((measure.RESULTS / "some_cpu.json").read_text())
+    record = json.loads(results.path.read_text())
     assert len(record["rows"]) == count
   assert record["precision"] == "float32"
   assert {"device", "versions", "date", "command"} <= set(record)
@@ -74,3 +74,17 @@ def test_random_variables_fill_every_leaf(measure):
   assert found["conv"]["kernel"].shape == (3, 3, 32, 200)
   assert abs(float(found["conv"]["kernel"].std()) - (2 / 288) ** 0.5) < 1e-3
   assert found["bn"]["scale"].min() >= 0.5
+
+
+@pytest.mark.parametrize(
+  ("device", "kind"),
+  [
+    ("2 cores of AMD EPYC", "cpu_amd"),
+    ("2 cores of Intel(R) Xeon(R) Processor", "cpu_intel"),
+    ("2 cores of ", "cpu"),
+  ],
+)
+def test_processors_of_two_makers_have_files_of_their_own(
+  measure, device, kind
+):
+  assert measure.kind_of_device(device) == kind

@@ -26,7 +26,7 @@ def test_the_page_is_what_the_script_writes(performance):
 def test_gpu_rows_are_open_until_there_are_some(performance, tmp_path):
   sentence = "GPU: open, no result has been recorded yet."
   for name in ("models", "ops"):
-    (tmp_path / f"{name}_cpu.json").write_text(json.dumps({"rows": []}))
+    (tmp_path / f"{name}_cpu_amd.json").write_text(json.dumps({"rows": []}))
   before = performance.page(tmp_path).split("\n## Operators\n")
   (tmp_path / "ops_gpu.json").write_text(json.dumps({"rows": []}))
   after = performance.page(tmp_path).split("\n## Operators\n")
@@ -49,7 +49,7 @@ def test_rows_may_lack_what_others_have(performance, tmp_path):
     "command": "python benchmarks/ops.py",
     "rows": rows,
   }
-  (tmp_path / "ops_cpu.json").write_text(json.dumps(record))
+  (tmp_path / "ops_cpu_amd.json").write_text(json.dumps(record))
   page = performance.page(tmp_path)
   for line in (
     "* Device: a device",
@@ -70,7 +70,7 @@ def test_means_are_geometric_and_failures_are_told(performance, tmp_path):
     {"network": "b", "way": "train", "size": [8, 9], "ratio": 8.0},
     {"network": "c", "failed": "exit code 1"},
   ]
-  (tmp_path / "models_cpu.json").write_text(json.dumps({"rows": rows}))
+  (tmp_path / "models_cpu_amd.json").write_text(json.dumps({"rows": rows}))
   page = performance.page(tmp_path)
   assert "Geometric means: train 2.00." in page
   assert "| a | train | 8×9 | 0.50 |  |" in page.splitlines()
@@ -79,7 +79,7 @@ def test_means_are_geometric_and_failures_are_told(performance, tmp_path):
 
 def test_rows_of_any_form_become_a_table(performance, tmp_path):
   rows = [{"path": "resident", "images_per_second": 1234.5, "more": [1]}]
-  (tmp_path / "pipeline_cpu.json").write_text(json.dumps({"rows": rows}))
+  (tmp_path / "pipeline_cpu_amd.json").write_text(json.dumps({"rows": rows}))
   lines = performance.page(tmp_path).splitlines()
   assert "| path | images per second |" in lines
   assert "| resident | 1234 |" in lines
