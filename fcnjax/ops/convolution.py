@@ -33,16 +33,16 @@ LAYOUT = ("NHWC", "HWIO", "NHWC")
 # Up to so many groups `conv` convolves apart.
 FEW_GROUPS = 4
 
-# On a CPU, in pixels of a batch: so few go by patches, forward and backward.
-SMALL_MAP = 256
-SMALL_MAP_GRADIENT = 512
+# On a CPU, so few pixels of a batch go by patches where Winograd's form is no
+# faster.
+SMALL_MAP = 512
 # Row blocks are for kernels of so many places and images of so many channels.
 SMALL_KERNEL = 9
 FEW_CHANNELS = 8
 # Winograd's form pays for so many pixels and channels, until its mixtures, six
-# times as large as the map, gain too little for their memory, or, forward, a
-# kernel does not fit into the cache beside its own; and where tiles have at
-# most so many columns for one of the map.
+# times as large as the map, gain too little for their memory, or a kernel does
+# not fit into the cache beside its own (which its own gradient does not need);
+# and where tiles have at most so many columns for one of the map.
 WINOGRAD_PIXELS = 256
 WINOGRAD_CHANNELS = 32
 WINOGRAD_MAP_BYTES = 48 * 2**20
@@ -276,32 +276,28 @@ def _fastest(x, kernel, stride, padding, rate, possible):
     return word, _PASSES.get(word)
   if possible["matrix"]:
     return "matrix", None
-  few = b * h * w / math.prod(stride)
-
-  def tiles_pay(width):
-    cell = winograd.OUTPUTS * rate[1]
-    return (
-      possible["winograd"]
-      and min(c, d) >= WINOGRAD_CHANNELS
-      and b * rows * columns >= WINOGRAD_PIXELS
-      and 4 * b * max(h * w * c, rows * columns * d) <= WINOGRAD_MAP_BYTES
-      and -(-width // cell) * cell <= WINOGRAD_WASTE * width
-    )
-
-  def of_maps(width):
-    if tiles_pay(width) and 4 * kernel.size <= WINOGRAD_KERNEL_BYTES:
-      return "winograd"
-    return "patches" if few <= SMALL_MAP else "native"
-
-  def of_kernel():
-    if tiles_pay(columns):
-      return "winograd"
-    if few <= SMALL_MAP_GRADIENT:
-      return "patches"
-    blocks = possible["row_blocks"] and kh * kw <= SMALL_KERNEL
-    return "row_blocks" if blocks and c >= FEW_CHANNELS else "native"
-
-  passes = _Passes(of_maps(columns), of_maps(w), of_kernel())
+  small = b * h * w / math.prod(stride) <= SMALL_MAP
+  cell = winograd.OUTPUTS * rate[1]
+  tiles = (
+    possible["winograd"]
+    and min(c, d) >= WINOGRAD_CHANNELS
+    and b * rows * columns >= WINOGRAD_PIXELS
+    and 4 * b * max(h * w * c, rows * columns * d) <= WINOGRAD_MAP_BYTES
+    and -(-columns // cell) * cell <= WINOGRAD_WASTE * columns
+  )
+  light = tiles and 4 * kernel.size <= WINOGRAD_KERNEL_BYTES
+  otherwise = "patches" if small else "native"
+  of_kernel = otherwise
+  if tiles:
+    of_kernel = "winograd"
+  elif not small and possible["row_blocks"]:
+    blocks = kh * kw <= SMALL_KERNEL and c >= FEW_CHANNELS
+    of_kernel = "row_blocks" if blocks else "native"
+  passes = _Passes(
+    "winograd" if light and (rate[1] == 1 or not small) else otherwise,
+    "winograd" if light and not small else otherwise,
+    of_kernel,
+  )
   if set(passes) == {"native"}:
     return "native", None
   return next(word for word in passes if word != "native"), passes
@@ -352,7 +348,8 @@ def _forward(x, kernel, geometry, form):
 
 def _image_gradient(x, kernel, cotangent, geometry, form):
   if form == "winograd":
-    return winograd.image_gradient(cotangent, kernel, *geometry[1:])
+    size = x.shape[1:3]
+    return winograd.image_gradient(size, cotangent, kernel, *geometry[1:])
   given = x
   if form == "patches":  # Whose gradients are added up in float32, at least.
     wide = jnp.promote_types(x.dtype, jnp.float32)

@@ -77,49 +77,7 @@ def conv(
     rate: pixels from one tap to the next, of rows and columns.
     precision: of the products, as JAX has it.
   """
-  c, d = kernel.shape[2:]
-  # Of each tap, its rows beside each other.
-  taps = jnp.asarray(kernel).transpose(1, 2, 0, 3).reshape(TAPS, c, TAPS * d)
-  weights = _mixtures(_WEIGHTS, taps)
-  return _conv(jnp.asarray(x), weights, padding, rate, precision)
-
-
-def image_gradient(
-  cotangent: Float[Array | np.ndarray, "b oh ow d"],
-  kernel: Float[Array | np.ndarray, "3 3 c d"],
-  padding: Padding,
-  rate: tuple[int, int],
-  precision: Any = None,
-) -> Float[Array, "b h w c"]:
-  """Returns the gradient of `conv` by its image: the kernel turned round.
-
-  Args:
-    cotangent: of the result, float32.
-    kernel: see `conv`.
-    padding: see `conv`; no more than the kernel covers beside a pixel.
-    rate: see `conv`.
-    precision: see `conv`.
-  """
-  padding = tuple(
-    tuple((TAPS - 1) * r - n for n in pair) for pair, r in zip(padding, rate)
-  )
-  c, d = kernel.shape[2:]
-  turned = jnp.asarray(kernel)[::-1, ::-1].transpose(1, 3, 0, 2)
-  # A product, for which the turned kernel is laid out first; six sums that
-  # turn it while they read it took most of the time on a CPU.
-  weights = jnp.matmul(
-    _WEIGHTS, turned.reshape(TAPS, -1), precision=lax.Precision.HIGHEST
-  ).reshape(-1, d, TAPS * c)
-  return _conv(jnp.asarray(cotangent), weights, padding, rate, precision)
-
-
-def _conv(x, weights, padding, rate, precision):
-  """The convolution by six mixtures [c, 3 d] of a kernel's taps.
-
-  All rows of a mixture are multiplied with all rows of the kernel, and the
-  products shifted when they are added: a few rows too many, but no copies of
-  shifted maps.
-  """
+  x, weights = jnp.asarray(x), _weights(jnp.asarray(kernel))
   height, width = (
     n + sum(pair) - (TAPS - 1) * r
     for n, pair, r in zip(x.shape[1:3], padding, rate)
@@ -137,6 +95,49 @@ def _conv(x, weights, padding, rate, precision):
     products.append(sum(rows))
   y = jnp.stack(_mixtures(_PRODUCTS, products), axis=3)
   return y.reshape(x.shape[0], height, -1, y.shape[-1])[:, :, :width]
+
+
+def image_gradient(
+  x_size: tuple[int, int],
+  cotangent: Float[Array | np.ndarray, "b oh ow d"],
+  kernel: Float[Array | np.ndarray, "3 3 c d"],
+  padding: Padding,
+  rate: tuple[int, int],
+  precision: Any = None,
+) -> Float[Array, "b h w c"]:
+  """Returns the gradient of `conv` by its image: `conv` transposed.
+
+  As a convolution with the turned kernel it would have to turn the kernel,
+  which takes longer than the product where the map is small.
+
+  Args:
+    x_size: height and width of the image.
+    cotangent: of the result, float32.
+    kernel: see `conv`.
+    padding: see `conv`.
+    rate: see `conv`.
+    precision: see `conv`.
+  """
+  weights = _weights(jnp.asarray(kernel))
+  height = x_size[0] + sum(padding[0])
+  maps = []
+  for products, weight in zip(_outputs(cotangent, height, rate), weights):
+    map_ = jnp.matmul(
+      products.reshape(-1, weight.shape[1]), weight.T, precision=precision
+    )
+    maps.append(map_.reshape(*products.shape[:-1], -1))
+  seen = _mixtures(_INPUTS.T, maps)
+  # The last two of what a tile sees are the first two of the next cell.
+  own = [jnp.pad(g, ((0, 0), (0, 0), (0, 1), (0, 0), (0, 0))) for g in seen]
+  last = [jnp.pad(g, ((0, 0), (0, 0), (1, 0), (0, 0), (0, 0))) for g in seen]
+  columns = [
+    own[n] + last[n + OUTPUTS] if n + OUTPUTS < len(seen) else own[n]
+    for n in range(OUTPUTS)
+  ]
+  x = jnp.stack(columns, axis=3)
+  x = x.reshape(*x.shape[:2], -1, x.shape[-1])
+  top, left = padding[0][0], padding[1][0]
+  return x[:, top : top + x_size[0], left : left + x_size[1]]
 
 
 def filter_gradient(
@@ -158,24 +159,15 @@ def filter_gradient(
   x, cotangent = jnp.asarray(x), jnp.asarray(cotangent)
   width, d, c = *cotangent.shape[2:], x.shape[-1]
   inputs = _inputs(x, padding, rate, width)
-  # Beside each other: what each row of the kernel saw of the padded map.
-  rest = inputs[0].shape[1] - cotangent.shape[1]
-  seen = jnp.concatenate(
-    [
-      jnp.pad(cotangent, ((0, 0), (n, rest - n), (0, 0), (0, 0)))
-      for n in (0, rate[0], 2 * rate[0])
-    ],
-    axis=-1,
-  )
-  cells = _cells(seen, _tiles(width, rate), rate, 0)
-  outputs = [cells[:, :, :, n] for n in range(OUTPUTS)]
   gradients = [
     jnp.matmul(
       mixture.reshape(-1, c).T,
       products.reshape(-1, TAPS * d),
       precision=precision,
     )
-    for mixture, products in zip(inputs, _mixtures(_PRODUCTS.T, outputs))
+    for mixture, products in zip(
+      inputs, _outputs(cotangent, inputs[0].shape[1], rate)
+    )
   ]
   taps = jnp.stack(_mixtures(_WEIGHTS.T, gradients))
   return taps.reshape(TAPS, c, TAPS, d).transpose(2, 0, 1, 3)
@@ -191,6 +183,31 @@ def _inputs(x, padding, rate, width):
     for n in range(OUTPUTS + TAPS - 1)
   ]
   return _mixtures(_INPUTS, seen)
+
+
+def _outputs(cotangent, height, rate):
+  """Returns six mixtures [b, height, tiles, rate, 3 d] of a tile's cotangents.
+
+  Beside each other is what each row of the kernel saw of the padded map. The
+  gradients by image and kernel share them.
+  """
+  rest = height - cotangent.shape[1]
+  seen = jnp.concatenate(
+    [
+      jnp.pad(cotangent, ((0, 0), (n, rest - n), (0, 0), (0, 0)))
+      for n in (0, rate[0], 2 * rate[0])
+    ],
+    axis=-1,
+  )
+  cells = _cells(seen, _tiles(cotangent.shape[2], rate), rate, 0)
+  return _mixtures(_PRODUCTS.T, [cells[:, :, :, n] for n in range(OUTPUTS)])
+
+
+def _weights(kernel):
+  """Returns six mixtures [c, 3 d] of the taps, rows beside each other."""
+  c, d = kernel.shape[2:]
+  taps = kernel.transpose(1, 2, 0, 3).reshape(TAPS, c, TAPS * d)
+  return _mixtures(_WEIGHTS, taps)
 
 
 def _tiles(width, rate):

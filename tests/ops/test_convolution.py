@@ -186,7 +186,11 @@ CHOICES = [
   ((24, 24, 32, 32, 2), ("winograd", "winograd", "winograd")),
   ((24, 24, 32, 31, 1), ("native", "native", "row_blocks")),  # Few channels.
   ((15, 15, 32, 32, 1), ("patches", "patches", "patches")),  # Few pixels.
-  ((17, 17, 8, 8, 1), ("native", "native", "patches")),
+  ((17, 17, 8, 8, 1), ("patches", "patches", "patches")),
+  ((22, 22, 32, 32, 1), ("winograd", "patches", "winograd")),
+  ((22, 22, 32, 32, 2), ("patches", "patches", "winograd")),
+  ((22, 22, 2048, 512, 1), ("patches", "patches", "winograd")),
+  ((23, 23, 8, 8, 1), ("native", "native", "row_blocks")),
   ((24, 25, 32, 32, 10), ("native", "native", "row_blocks")),  # Empty tiles.
   ((1600, 1600, 32, 32, 1), ("native", "native", "row_blocks")),  # The memory.
   ((24, 24, 2048, 512, 1), ("native", "native", "winograd")),  # The kernel.
