@@ -40,7 +40,9 @@ def main() -> None:
   host_memory.keep_freed()
   began = time.monotonic()
   torch.set_num_threads(len(os.sched_getaffinity(0)))
-  results = measure.Results("layers")
+  results = measure.Results(
+    "layers", keep=lambda row: row["network"] not in arguments.networks
+  )
   known: dict[Any, dict[str, float]] = {}
   for name in arguments.networks:
     layers = convolutions(name)

@@ -188,11 +188,11 @@ def environment() -> dict[str, Any]:
 
 
 def kind_of_device(device: str) -> str:
-  """Returns whose results share a file: "gpu", or "cpu_" and its maker."""
+  """Returns whose results share a file: "gpu", or "cpu_" and a maker."""
   if jax.default_backend() != "cpu":
     return jax.default_backend()
-  maker = re.search(r"of ([a-z]+)", device.lower())
-  return f"cpu_{maker[1]}" if maker else "cpu"
+  maker = re.search(r"amd|intel", device.lower())
+  return f"cpu_{maker[0]}" if maker else "cpu"
 
 
 class Results:

@@ -1,4 +1,4 @@
-"""A network, its images, and what is done with it, for benchmarks/models.py."""
+"""A network, its images and what is done with it, for other benchmarks."""
 
 import argparse
 from collections.abc import Callable

@@ -52,7 +52,7 @@ class Case(NamedTuple):
     case: the size in words.
     arrays: what it is differentiated by.
     forms: functions of the arrays by name; the first is the plain one.
-    torch: (torch, tensors in its layout) -> function of no arguments, or None.
+    torch: see torch_ops, or None.
     operations: floating-point operations, forward and backward together.
     constants: further arguments, behind the arrays.
     forward_only: whether there is nothing to differentiate.
@@ -437,7 +437,7 @@ def cases(dtype: str) -> Iterator[Case]:
         "packed": lambda x: pooling.max_pool_with_argmax(x, packed=True)[0],
       },
       functools.partial(
-        torch_ops.pool, window=2, stride=2, padding=0, indices=True
+        torch_ops.pool, window=2, stride=2, padding=0, with_indices=True
       ),
     )
     unpool = functools.partial(pooling.max_unpool, size=(h, w))

@@ -1,7 +1,7 @@
 """The operators of benchmarks/ops.py in torch: channels last in memory.
 
-Each takes torch, a function from our arrays to tensors, and our arrays; it
-returns the operator and what it is called with.
+Each but `functions` takes torch, a function from our arrays to tensors, and our
+arrays; it returns the operator and what it is called with.
 """
 
 from collections.abc import Callable
@@ -117,12 +117,12 @@ def bilinear_deconv(torch, tensor, x, *, factor):
   return operator, (_image(tensor, x),)
 
 
-def pool(torch, tensor, x, *, window, stride, padding, indices=False):
+def pool(torch, tensor, x, *, window, stride, padding, with_indices=False):
   def operator(x):
     y = torch.nn.functional.max_pool2d(
-      x, window, stride, padding, return_indices=indices
+      x, window, stride, padding, return_indices=with_indices
     )
-    return y[0] if indices else y
+    return y[0] if with_indices else y
 
   return operator, (_image(tensor, x),)
 

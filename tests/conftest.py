@@ -9,15 +9,21 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # Commands that tests call keep nothing in the home of whoever runs the tests.
 os.environ["JAX_COMPILATION_CACHE_DIR"] = ""
 # The tests compile many small programs and run each once: LLVM's optimisation
-# takes longer than it saves, and the first of XLA's two emitters of loops,
-# which jaxlib 0.11 has no longer, is twice as quick. What the environment says
-# comes later, and wins.
-os.environ["XLA_FLAGS"] = (
-  "--xla_force_host_platform_device_count=8"
-  " --xla_backend_optimization_level=0"
-  " --xla_llvm_disable_expensive_passes=true"
-  + " --xla_cpu_use_fusion_emitters=false" * (version("jaxlib") < "0.11")
-  + f" {os.environ.get('XLA_FLAGS', '')}"
+# takes longer than it saves, and of XLA's emitters of loops the first, which
+# jaxlib 0.11 has no longer, is twice as quick. FCNJAX_AS_USERS=1 leaves all of
+# it as users have it; what XLA_FLAGS says comes later, and wins.
+quick = (
+  "--xla_backend_optimization_level=0",
+  "--xla_llvm_disable_expensive_passes=true",
+  "--xla_cpu_use_fusion_emitters=false",
+)[: 3 if version("jaxlib") < "0.11" else 2]
+as_users = os.environ.get("FCNJAX_AS_USERS") == "1"
+os.environ["XLA_FLAGS"] = " ".join(
+  [
+    "--xla_force_host_platform_device_count=8",
+    *(() if as_users else quick),
+    os.environ.get("XLA_FLAGS", ""),
+  ]
 )
 
 import hypothesis  # noqa: E402

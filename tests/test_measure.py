@@ -81,7 +81,8 @@ def test_random_variables_fill_every_leaf(measure):
   [
     ("2 cores of AMD EPYC", "cpu_amd"),
     ("2 cores of Intel(R) Xeon(R) Processor", "cpu_intel"),
-    ("2 cores of ", "cpu"),
+    ("8 cores of 13th Gen Intel(R) Core(TM)", "cpu_intel"),
+    ("2 cores of aarch64", "cpu"),
   ],
 )
 def test_processors_of_two_makers_have_files_of_their_own(

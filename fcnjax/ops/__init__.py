@@ -9,7 +9,7 @@ windows        sliding windows as shifts of the whole map, and their transpose
 pooling        max_pool (windows may overlap); max_pool_with_argmax, max_unpool:
                windows that tile the image, with the place of each maximum as a
                uint8 or in 2 bits; local_max: around each pixel
-indices        such places as torch's and TensorFlow's flat indices and back
+indices        such places in 2 bits, and as flat indices of torch, TensorFlow
 averaging      adaptive_avg_pool: any number of bins; local_mean: around pixels
 convolution    conv: plain, grouped or dilated, in whichever form is fast;
                kernel_of_dense: a classifier's layer as a convolution

@@ -33,9 +33,10 @@ LAYOUT = ("NHWC", "HWIO", "NHWC")
 # Up to so many groups `conv` convolves apart.
 FEW_GROUPS = 4
 
-# On a CPU, so few pixels of a batch go by patches where Winograd's form is no
-# faster.
-SMALL_MAP = 512
+# On a CPU, in pixels of a batch: so few go by patches; so few where Winograd's
+# form would be possible, too, and for the kernel's gradient.
+SMALL_MAP = 256
+SMALL_MAP_OF_MANY_CHANNELS = 512
 # Row blocks are for kernels of so many places and images of so many channels.
 SMALL_KERNEL = 9
 FEW_CHANNELS = 8
@@ -94,8 +95,8 @@ def conv(
   "matrix": a 1x1 kernel is one matrix product. XLA's convolution reaches a
     third to two thirds of the product's rate on a CPU.
   "patches": all patches beside each other are one matrix product, and so are
-    both gradients; for maps smaller than the kernel, whose gradients XLA
-    computes many times slower (FCN's fc6).
+    both gradients; for small maps, of which XLA computes the gradients up to
+    many times slower (FCN's fc6).
   "row_blocks": the filter gradient is summed over blocks of rows that stay in
     the cache, by matrix products; for stride 1.
   "winograd": 3x3 kernels with half of the multiplications, forward and both
@@ -109,7 +110,9 @@ def conv(
     for each of the three passes by itself the first that fits of "winograd"
     (maps of `WINOGRAD_PIXELS` in a batch to `WINOGRAD_MAP_BYTES`, from
     `WINOGRAD_CHANNELS` on), "patches" (up to `SMALL_MAP` pixels for each pixel
-    of a stride) and, of the filter gradient, "row_blocks"; on a GPU
+    of a stride; up to `SMALL_MAP_OF_MANY_CHANNELS` also in place of "winograd"
+    for the image's gradient and, at rates above 1, forward) and, of the filter
+    gradient, "row_blocks"; on a GPU
     "space_to_batch" if possible, and "patches" for kernels of more places than
     `SMALL_KERNEL` over `PATCHES_CHANNELS` or more channels, all patches within
     `PATCHES_BYTES`; else "native". Maps that are padded by more than the kernel
@@ -188,9 +191,7 @@ def conv(
     "row_blocks": dense,
     "winograd": dense
     and kh == kw == winograd.TAPS
-    and x.dtype == kernel.dtype == jnp.float32
-    # The image's gradient is such a convolution of the cotangent.
-    and all(max(p) <= (winograd.TAPS - 1) * r for p, r in zip(padding, rate)),
+    and x.dtype == kernel.dtype == jnp.float32,
     "space_to_batch": dense and rate[0] == rate[1] > 1,
   }
   passes = _PASSES.get(implementation)
@@ -276,7 +277,7 @@ def _fastest(x, kernel, stride, padding, rate, possible):
     return word, _PASSES.get(word)
   if possible["matrix"]:
     return "matrix", None
-  small = b * h * w / math.prod(stride) <= SMALL_MAP
+  few = b * h * w / math.prod(stride)
   cell = winograd.OUTPUTS * rate[1]
   tiles = (
     possible["winograd"]
@@ -286,13 +287,15 @@ def _fastest(x, kernel, stride, padding, rate, possible):
     and -(-columns // cell) * cell <= WINOGRAD_WASTE * columns
   )
   light = tiles and 4 * kernel.size <= WINOGRAD_KERNEL_BYTES
+  small = few <= (SMALL_MAP_OF_MANY_CHANNELS if tiles else SMALL_MAP)
   otherwise = "patches" if small else "native"
-  of_kernel = otherwise
   if tiles:
     of_kernel = "winograd"
-  elif not small and possible["row_blocks"]:
-    blocks = kh * kw <= SMALL_KERNEL and c >= FEW_CHANNELS
-    of_kernel = "row_blocks" if blocks else "native"
+  elif few <= SMALL_MAP_OF_MANY_CHANNELS:
+    of_kernel = "patches"
+  else:
+    blocks = possible["row_blocks"] and kh * kw <= SMALL_KERNEL
+    of_kernel = "row_blocks" if blocks and c >= FEW_CHANNELS else "native"
   passes = _Passes(
     "winograd" if light and (rate[1] == 1 or not small) else otherwise,
     "winograd" if light and not small else otherwise,

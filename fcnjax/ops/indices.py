@@ -116,15 +116,15 @@ def pair(value: Window, name: str, *, numbered: bool = True) -> tuple[int, int]:
     ValueError: if one is not positive or, if places in it are to be numbered,
       it has more than 256.
   """
-  pair = (value, value) if isinstance(value, int) else tuple(value)
-  if len(pair) != 2 or min(pair) < 1:
+  sides = (value, value) if isinstance(value, int) else tuple(value)
+  if len(sides) != 2 or min(sides) < 1:
     raise ValueError(f"{name} must be one or two positive ints, got {value}.")
-  if numbered and pair[0] * pair[1] > 256:
+  if numbered and sides[0] * sides[1] > 256:
     raise ValueError(
-      f"{name} {pair[0]}x{pair[1]} has {pair[0] * pair[1]} positions; a uint8 "
-      "index numbers at most 256: use 16x16 or smaller."
+      f"{name} {sides[0]}x{sides[1]} has {sides[0] * sides[1]} positions; a "
+      "uint8 index numbers at most 256: use 16x16 or smaller."
     )
-  return pair
+  return sides
 
 
 def check_size(

@@ -70,6 +70,10 @@ def conv(
 ) -> Float[Array, "b oh ow d"]:
   """Returns the convolution of stride 1.
 
+  All rows of a mixture are multiplied with all rows of the kernel, and the
+  products shifted when they are added: a few rows too many, but no copies of
+  shifted maps.
+
   Args:
     x: features, float32.
     kernel: three rows of three taps, float32.
@@ -107,8 +111,8 @@ def image_gradient(
 ) -> Float[Array, "b h w c"]:
   """Returns the gradient of `conv` by its image: `conv` transposed.
 
-  As a convolution with the turned kernel it would have to turn the kernel,
-  which takes longer than the product where the map is small.
+  So its mixtures of the cotangent are those of `filter_gradient`, and of the
+  kernel those of `conv`; a convolution with the turned kernel has its own.
 
   Args:
     x_size: height and width of the image.
@@ -127,13 +131,12 @@ def image_gradient(
     )
     maps.append(map_.reshape(*products.shape[:-1], -1))
   seen = _mixtures(_INPUTS.T, maps)
-  # The last two of what a tile sees are the first two of the next cell.
-  own = [jnp.pad(g, ((0, 0), (0, 0), (0, 1), (0, 0), (0, 0))) for g in seen]
-  last = [jnp.pad(g, ((0, 0), (0, 0), (1, 0), (0, 0), (0, 0))) for g in seen]
   columns = [
-    own[n] + last[n + OUTPUTS] if n + OUTPUTS < len(seen) else own[n]
-    for n in range(OUTPUTS)
+    jnp.pad(g, ((0, 0), (0, 0), (0, 1), (0, 0), (0, 0))) for g in seen[:OUTPUTS]
   ]
+  # The last of what a tile sees are the first of the next cell.
+  for n, g in enumerate(seen[OUTPUTS:]):
+    columns[n] += jnp.pad(g, ((0, 0), (0, 0), (1, 0), (0, 0), (0, 0)))
   x = jnp.stack(columns, axis=3)
   x = x.reshape(*x.shape[:2], -1, x.shape[-1])
   top, left = padding[0][0], padding[1][0]
@@ -188,8 +191,8 @@ def _inputs(x, padding, rate, width):
 def _outputs(cotangent, height, rate):
   """Returns six mixtures [b, height, tiles, rate, 3 d] of a tile's cotangents.
 
-  Beside each other is what each row of the kernel saw of the padded map. The
-  gradients by image and kernel share them.
+  Beside each other, in copies, is what each row of the kernel saw of the padded
+  map. The gradients by image and kernel share them.
   """
   rest = height - cotangent.shape[1]
   seen = jnp.concatenate(
