@@ -215,7 +215,8 @@ class Results:
     Args:
       name: of the script.
       keep: which rows stay of a file that is there, if it is of the same device
-        and versions; its commands are told, too.
+        and versions; its commands are told, too, and of each ceiling the higher
+        one: what else ran can only have lowered it.
       **more: what is written beside the rows.
     """
     self.record = {**environment(), **more, "rows": []}
@@ -230,6 +231,9 @@ class Results:
       self.record["rows"] = rows
       commands = [*earlier["command"].split("; "), self.record["command"]]
       self.record["command"] = "; ".join(dict.fromkeys(commands))
+      for ceiling in {"matrix_rate", "copy_bandwidth"} & self.record.keys():
+        best = max(self.record[ceiling], earlier.get(ceiling, 0))
+        self.record[ceiling] = best
 
   def add(self, row: dict[str, Any]) -> None:
     """Adds a row and writes the file."""

@@ -68,8 +68,6 @@ def main() -> None:
     load_before=os.getloadavg()[0],
   )
   for row in _all_rows(names, arguments, began):
-    if "rate" in row:
-      row["rate_share"] = row["rate"] / results.record["matrix_rate"]
     results.add(row)
     print("\n".join(table([row])[1:2]), flush=True)
   print("\n".join(table(results.record["rows"])))

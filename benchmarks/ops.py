@@ -81,15 +81,12 @@ def main() -> None:
   host_memory.keep_freed()  # As the commands do, for torch too.
   began = time.monotonic()
   dtype = "float32" if jax.default_backend() == "cpu" else "bfloat16"
-  ceilings = {
-    "copy_bandwidth": measure.copy_bandwidth(),
-    "matrix_rate": measure.matrix_rate(dtype),
-  }
   results = measure.Results(
     "ops",
     keep=lambda row: arguments.only and row["op"] not in arguments.only,
     precision=dtype,
-    **ceilings,
+    copy_bandwidth=measure.copy_bandwidth(),
+    matrix_rate=measure.matrix_rate(dtype),
   )
   todo = (
     c for c in cases(dtype) if c.op in arguments.only or not arguments.only
@@ -108,7 +105,7 @@ def main() -> None:
         if time.monotonic() - began > 60 * arguments.minutes:
           print("no time is left for the rest; use --minutes")
           return
-        for row in rows(ready.pop(0), arguments, ceilings):
+        for row in rows(ready.pop(0), arguments):
           results.add(row)
           print(line(row), flush=True)
 
@@ -173,9 +170,7 @@ class Ready:
       done.result()
 
 
-def rows(
-  ready: Ready, arguments: argparse.Namespace, ceilings: dict[str, float]
-) -> list[dict[str, Any]]:
+def rows(ready: Ready, arguments: argparse.Namespace) -> list[dict[str, Any]]:
   """Returns a row for each implementation of a case."""
   case = ready.case
 
@@ -207,8 +202,8 @@ def rows(
       "both_ms": 1e3 * both[name],
       **{k: 1e3 * part[name] for k, part in parts.items() if name in part},
       "peak_mb": memory[name] / 2**20 if name in memory else None,
-      "bandwidth_share": moved / both[name] / ceilings["copy_bandwidth"],
-      "rate_share": case.operations / both[name] / ceilings["matrix_rate"],
+      "bandwidth": moved / both[name],
+      "rate": case.operations / both[name],
       "ratio_forward": forward[plain] / forward[name],
       "ratio_both": both[plain] / both[name],
     }

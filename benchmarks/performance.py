@@ -202,8 +202,9 @@ def page(results: pathlib.Path = RESULTS) -> str:
     for kind, path in files:
       record = json.loads(path.read_text())
       lines += ["", f"### {section.title}: {PLATFORMS[kind]}", ""]
-      lines += [*_origin(record), "", *_table(section, record.get("rows", []))]
-      lines += _means(section, record.get("rows", []))
+      rows = _with_shares(record)
+      lines += [*_origin(record), "", *_table(section, rows)]
+      lines += _means(section, rows)
     if not (results / f"{name}_gpu.json").exists():
       lines += ["", "GPU: open, no result has been recorded yet."]
   return "\n".join(lines) + "\n"
@@ -228,6 +229,19 @@ def _origin(record: dict[str, Any]) -> list[str]:
       unit = "FLOP/s" if key == "matrix_rate" else "B/s"
       found.append((word, f"{_text(key, record[key] / 1e9)} G{unit}"))
   return [f"* {word}: {value}" for word, value in found if value]
+
+
+def _with_shares(record: dict[str, Any]) -> list[dict[str, Any]]:
+  """Returns the rows with their shares of what the device can do."""
+  rows = [dict(row) for row in record.get("rows", [])]
+  for row in rows:
+    for share, value, ceiling in (
+      ("rate_share", "rate", "matrix_rate"),
+      ("bandwidth_share", "bandwidth", "copy_bandwidth"),
+    ):
+      if row.get(value) is not None and ceiling in record:
+        row[share] = row[value] / record[ceiling]
+  return rows
 
 
 def _table(section: Section, rows: list[dict[str, Any]]) -> list[str]:

@@ -46,15 +46,18 @@ def test_results_are_whole_after_every_row(measure):
 
 
 def test_rows_stay_that_are_to_be_kept(measure):
-  first = measure.Results("some")
+  first = measure.Results("some", matrix_rate=3.0)
   first.record["command"] = "python benchmarks/some.py --first"
   first.add({"network": "a"})
   first.add({"network": "b"})
-  second = measure.Results("some", keep=lambda row: row["network"] == "a")
+  second = measure.Results(
+    "some", keep=lambda row: row["network"] == "a", matrix_rate=2.0
+  )
   second.add({"network": "b", "ms": 1.0})
   record = json.loads(second.path.read_text())
   assert record["rows"] == [{"network": "a"}, {"network": "b", "ms": 1.0}]
   assert record["command"].startswith("python benchmarks/some.py --first; ")
+  assert record["matrix_rate"] == 3.0
   assert measure.Results("some").record["rows"] == []
   # Of another device nothing stays.
   record["device"] = "another"

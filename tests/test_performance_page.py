@@ -40,13 +40,14 @@ def test_rows_may_lack_what_others_have(performance, tmp_path):
   rows = [
     plain | {"forward_ms": 1.2345, "both_ms": 250.0},
     {"op": "unpool", "implementation": "ours", "ratio_both": 12.345,
-     "bandwidth_share": 0.456, "peak_mb": None},
+     "bandwidth": 4.56e9, "peak_mb": None},
   ]  # fmt: skip
   record = {
     "device": "a device",
     "versions": {"jax": "9.9"},
     "date": "2001-02-03",
     "command": "python benchmarks/ops.py",
+    "copy_bandwidth": 10e9,
     "rows": rows,
   }
   (tmp_path / "ops_cpu_amd.json").write_text(json.dumps(record))
