@@ -83,13 +83,17 @@ def main() -> None:
   dtype = "float32" if jax.default_backend() == "cpu" else "bfloat16"
   results = measure.Results(
     "ops",
-    keep=lambda row: arguments.only and row["op"] not in arguments.only,
+    keep=lambda row: (
+      arguments.only and not {row["op"], row["case"]} & {*arguments.only}
+    ),
     precision=dtype,
     copy_bandwidth=measure.copy_bandwidth(),
     matrix_rate=measure.matrix_rate(dtype),
   )
   todo = (
-    c for c in cases(dtype) if c.op in arguments.only or not arguments.only
+    c
+    for c in cases(dtype)
+    if not arguments.only or {c.op, c.case} & {*arguments.only}
   )
   on_cpu = jax.default_backend() == "cpu"
   # A CPU would be busy with the next case's compilation while it is timed.
@@ -263,10 +267,13 @@ def cases(dtype: str) -> Iterator[Case]:
     (2, 64, 128, 128, 3, 1),
     (1, 64, 256, 256, 3, 1, GPU),
     (4, 32, 512, 512, 3, 1, GPU),
+    (1, 28, 512, 512, 3, 1),
     (1, 21, 512, 512, 3, 1),
     (2, 16, 512, 512, 3, 1),
+    (2, 16, 2048, 512, 3, 1),
     (2, 8, 1024, 1024, 3, 1),
     (1, 9, 512, 4096, 7, 1, GPU),
+    (2, 16, 512, 512, 3, 4),
     (1, 65, 512, 512, 3, 2, GPU),
     (1, 65, 256, 256, 3, 6, GPU),
     (1, 65, 256, 256, 3, 12, GPU),
