@@ -73,7 +73,10 @@ def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument("--against", choices=("torch",))
   parser.add_argument(
-    "--only", nargs="*", default=(), help="operators; rows of others stay"
+    "--only",
+    nargs="*",
+    default=(),
+    help="operators or cases; rows of others stay",
   )
   parser.add_argument("--minutes", type=float, default=8.0)
   parser.add_argument("--rounds", type=int, default=9)
