@@ -101,6 +101,25 @@ def test_every_form_of_conv_equals_torch(form, dtype, monkeypatch):
     )
 
 
+@pytest.mark.parametrize("implementation", ["winograd", "row_blocks"])
+def test_each_side_has_its_own_padding_and_rate(implementation):
+  x, kernel = _normal((2, 9, 11, 3)), _normal((3, 3, 3, 2), seed=1)
+  words = {"padding": ((0, 3), (5, 1)), "rhs_dilation": (2, 3)}
+  for ours, theirs in zip(
+    *(
+      jax.tree.leaves(
+        _value_and_pullback(
+          functools.partial(convolution.conv, implementation=word, **words),
+          x,
+          kernel,
+        )
+      )
+      for word in (implementation, "native")
+    )
+  ):
+    np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
 @hypothesis.settings(max_examples=20)
 @given(st.data())
 def test_conv_of_any_shape_equals_xlas(data):
