@@ -1,6 +1,5 @@
 """Eight CPU devices, quick compiling, no rank promotion, real images."""
 
-from importlib.metadata import version
 import os
 import pathlib
 
@@ -9,14 +8,12 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # Commands that tests call keep nothing in the home of whoever runs the tests.
 os.environ["JAX_COMPILATION_CACHE_DIR"] = ""
 # The tests compile many small programs and run each once: LLVM's optimisation
-# takes longer than it saves, and of XLA's emitters of loops the first, which
-# jaxlib 0.11 has no longer, is twice as quick. FCNJAX_AS_USERS=1 leaves all of
-# it as users have it; what XLA_FLAGS says comes later, and wins.
+# takes longer than it saves. FCNJAX_AS_USERS=1 leaves it as users have it; what
+# XLA_FLAGS says comes later, and wins.
 quick = (
   "--xla_backend_optimization_level=0",
   "--xla_llvm_disable_expensive_passes=true",
-  "--xla_cpu_use_fusion_emitters=false",
-)[: 3 if version("jaxlib") < "0.11" else 2]
+)
 as_users = os.environ.get("FCNJAX_AS_USERS") == "1"
 os.environ["XLA_FLAGS"] = " ".join(
   [

@@ -135,6 +135,7 @@ def _blur(traced):
 
 def test_twelve_sizes_in_two_buckets_compile_twice():
   """And count what the whole-image strategy counts, image by image."""
+  evaluation._count.clear_cache()  # Of other tests' sizes.
   sizes = [(17 + i, 32 - i) for i in range(6)]
   sizes += [(16 - i, 17 + i) for i in range(6)]
   network = _blur([])
