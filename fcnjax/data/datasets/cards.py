@@ -4,9 +4,32 @@ from collections.abc import Callable
 import dataclasses
 import pathlib
 
+import numpy as np
+
 from fcnjax import errors
 
 Pair = tuple[pathlib.Path, pathlib.Path]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Archive:
+  """A file that a data set comes in.
+
+  Attributes:
+    name: of the file, as it is downloaded.
+    url: of the file; of the page that asks for a login, if `login`.
+    digest: "sha1:..." or "sha256:..." in hexadecimal digits, as published with
+      the data; None = none is.
+    login: whether it must be downloaded by hand.
+    folder: below the data set's folder, where it is unpacked; where the file
+      itself is put, if it is none of .zip, .tar, .tgz and .tar.gz.
+  """
+
+  name: str
+  url: str
+  digest: str | None = None
+  login: bool = False
+  folder: str = "."
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -26,6 +49,9 @@ class Card:
     std: their standard deviation, likewise.
     class_weights: those published with the data set, or None.
     files: (folder, split) -> the pairs of files that the layout promises.
+    read_mask: mask file -> raw values, integers [h, w]; None = an image of
+      palette indices, grey values or `colors`.
+    archives: what it is downloaded as, in the order of unpacking.
     licence: what may be done with the data.
     citation: whom to cite.
     obtain: where the data come from, one sentence.
@@ -43,6 +69,8 @@ class Card:
   std: tuple[float, ...]
   class_weights: tuple[float, ...] | None = None
   files: Callable[[pathlib.Path, str], list[Pair]]
+  read_mask: Callable[[pathlib.Path], np.ndarray] | None = None
+  archives: tuple[Archive, ...] = ()
   licence: str
   citation: str
   obtain: str
