@@ -9,9 +9,9 @@ Variants:
   scenes_os8      then at output stride 8 with frozen batch norm:
                   --config.init_from=runs/deeplab
   voc2012         v3, ResNet-101, output stride 16 (section 4): crop 513, batch
-                  16, SGD .9, poly .9 from .007, 30,000 steps; the release
-                  starts from ImageNet weights and trains on SBD's images as
-                  well (Table 6: mean IoU .7721, .7851 at stride 8). Evaluated
+                  16, SGD .9, poly .9 from .007, 30,000 steps on trainaug,
+                  SBD's images included (Table 6, from ImageNet weights: mean
+                  IoU .7721, .7851 at stride 8). Evaluated
                   with --config.evaluation.scales="(0.5,0.75,1,1.25,1.5,1.75)"
                   --config.evaluation.flip=True, .7977.
   voc2012_os8     then at stride 8 with frozen batch norm, rate 1e-3:
@@ -78,7 +78,7 @@ def _scenes_os8(config):
 
 
 def _voc(config, crop):
-  defaults.voc(config, 2012)
+  defaults.voc(config, 2012, train="trainaug")
   config.eval_every = config.checkpoint_every = 1000
   config.data.mean = (122.675, 116.669, 104.008)  # RGB
   config.data.std = (1.0,)

@@ -8,9 +8,9 @@ Variants (numbers of the release: train.py, common.py, g3doc/pascal.md):
   scenes_os8      then at output stride 8 with frozen batch norm:
                   --config.init_from=runs/deeplabv3p
   voc2012         Xception-65, output stride 16, crop 513, batch 16, SGD .9,
-                  poly .9 from .007, 30,000 steps, scales .5–2; the release
-                  starts from ImageNet weights and trains on SBD's images as
-                  well (Table 5: mean IoU .7979, .8002 at stride 8). Evaluated
+                  poly .9 from .007, 30,000 steps on trainaug, SBD's images
+                  included, scales .5–2 (Table 5, from ImageNet weights: mean
+                  IoU .7979, .8002 at stride 8). Evaluated
                   with --config.evaluation.scales="(0.5,0.75,1,1.25,1.5,1.75)"
                   --config.evaluation.flip=True, .8121 and .8139.
   voc2012_os8     then at stride 8 with frozen batch norm, rate 1e-4:
@@ -92,7 +92,7 @@ def _released(config, crop):
 
 def _voc(config):
   _released(config, 513)
-  defaults.voc(config, 2012)
+  defaults.voc(config, 2012, train="trainaug")
   config.steps = 30_000
 
 

@@ -10,8 +10,9 @@ it learns next to nothing here.
 Variants:
   voc2011         FCN-32s as released ("heavy" learning: one whole image a
                   step, momentum .99, summed loss, rate 1e-10, 100,000 steps)
-                  on VOC 2011. The release starts from VGG16's ImageNet
-                  weights and reaches mean IoU .636 on seg11valid.
+                  on SBD's 8498 training images. The release starts from
+                  VGG16's ImageNet weights and reaches mean IoU .636 on
+                  seg11valid, 736 images of VOC 2011.
   voc2011_16s     FCN-16s from FCN-32s, rate 1e-12 (.650):
                   --config.init_from=RUN_32S
   voc2011_8s      FCN-8s from FCN-16s, rate 1e-14 (.655):
@@ -24,8 +25,9 @@ Variants:
   voc2011_cvpr, voc2011_alexnet, voc2011_googlenet
                   FCN-32s on VGG16, AlexNet and GoogLeNet as in the CVPR paper:
                   batches of 20, momentum .9, mean loss, rate 1e-4, 1e-3 and
-                  5e-5, 175 epochs (Table 1: .560, .398, .425, from ImageNet
-                  weights; SBD's images bring VGG16 to .594).
+                  5e-5, 175 epochs of VOC 2011's 1112 images (Table 1: .560,
+                  .398, .425, from ImageNet weights; SBD's images bring VGG16
+                  to .594).
   nyudv2_rgb, nyudv2_hha, nyudv2_rgbd, nyudv2_rgb_hha
                   FCN-32s on 40 classes of NYUDv2 (.292, .242, .305, .328): of
                   colour, of HHA, of colour and log-depth as a fourth channel
@@ -120,6 +122,7 @@ def _scenes(config):
 def _voc_alexnet_released(config):
   """voc-fcn-alexnet/solver.prototxt."""
   _voc_cvpr("alexnet", 1e-4)(config)
+  config.data.train_split = "sbd_train"
   config.steps = 100_000
   config.accumulate = 20
   config.mesh.data = 1
@@ -188,7 +191,7 @@ def _released(config, stride, learning_rate, new="", steps=100_000):
 def _voc(*, stride, learning_rate, new="", steps=100_000):
   def recipe(config):
     _released(config, stride, learning_rate, new, steps)
-    defaults.voc(config, 2011)
+    defaults.voc(config, 2011, train="sbd_train", val="seg11valid")
     # RGB; the release subtracts it in BGR and does not divide.
     config.data.mean = (122.67892, 116.66877, 104.00699)
     config.data.std = (1.0,)
@@ -209,6 +212,7 @@ def _voc_cvpr(net, learning_rate):
 
   def recipe(config):
     _voc(stride="32s", learning_rate=learning_rate, steps=9730)(config)
+    config.data.train_split = "train"
     config.model.name = f"fcn32s_{net}"
     config.optimizer.momentum = 0.9
     config.loss.normalization = "pixels"
@@ -227,32 +231,21 @@ _NYUDV2_HHA = (132.431, 94.076, 118.477)
 def _nyudv2_rgb(config):
   """nyud-fcn32s-color; trained on trainval, 795 images."""
   _released(config, "32s", 1e-10)
-  data = config.data
-  data.source = "folder"
-  data.obtain = (
-    "NYUDv2 as FCN's authors prepared it is nyud.tar.gz of "
-    "dl.caffe.berkeleyvision.org; write its segmentation/*.mat as index PNGs "
-    "(0 = void, 1 to 40) to nyud/masks, or set --config.data.images, "
-    "data.masks, data.train_list and data.val_list."
-  )
-  data.images, data.masks = "nyud/images", "nyud/masks"
-  data.train_list, data.val_list = "nyud/trainval.txt", "nyud/test.txt"
-  data.num_classes = 40
-  data.label_map = "zero_is_ignored"
-  data.mean, data.std = _NYUDV2_RGB, (1.0,)
+  defaults.nyudv2(config)
+  config.data.mean, config.data.std = _NYUDV2_RGB, (1.0,)
 
 
 def _nyudv2_hha(config):
   """nyud-fcn32s-hha: disparity, height above ground, angle with gravity."""
   _nyudv2_rgb(config)
-  config.data.images = "nyud/hha"
+  config.data.images = "hha"
   config.data.mean = _NYUDV2_HHA
 
 
 def _nyudv2_rgbd(config):
   """nyud-fcn32s-color-d: the depth filters start as the mean of the others."""
   _nyudv2_rgb(config)
-  config.data.second_images = "nyud/depth"
+  config.data.second_images = "depth"
   config.data.second_channels = 1
   config.data.second_log = True
   config.data.mean = (*_NYUDV2_RGB, 7.844)
@@ -265,15 +258,8 @@ def _nyudv2_rgb_hha(config):
   config.model.name = "fcn32s_late_fusion"
   config.optimizer.learning_rate = 1e-12
   config.init_from = "color=RUN_RGB,hha=RUN_HHA"
-  config.data.second_images = "nyud/hha"
+  config.data.second_images = "hha"
   config.data.mean = (*_NYUDV2_RGB, *_NYUDV2_HHA)
-
-
-_SIFTFLOW_CLASSES = tuple(
-  """awning balcony bird boat bridge building bus car cow crosswalk desert door
-  fence field grass moon mountain person plant pole river road rock sand sea
-  sidewalk sign sky staircase streetlight sun tree window""".split()  # noqa: SIM905
-)
 
 
 def _siftflow(stride, learning_rate, new=""):
@@ -282,23 +268,8 @@ def _siftflow(stride, learning_rate, new=""):
   def recipe(config):
     _released(config, stride, learning_rate, new)
     config.model.options = {"second_classes": 3}
-    data = config.data
-    data.source = "folder"
-    data.obtain = (
-      "SIFT Flow is SiftFlowDataset.zip of www.cs.unc.edu/~jtighe; write its "
-      "SemanticLabels and GeoLabels as index PNGs (0 = void, classes from 1) "
-      "to siftflow/semantic and siftflow/geometric, or set "
-      "--config.data.images, data.masks, data.second_masks and the lists."
-    )
-    data.images, data.masks = "siftflow/images", "siftflow/semantic"
-    data.second_masks, data.second_classes = "siftflow/geometric", 3
-    data.train_list = "siftflow/trainval.txt"
-    data.val_list = "siftflow/test.txt"
-    data.class_names = _SIFTFLOW_CLASSES
-    # Absent from the test images.
-    config.evaluation.exclude = ("cow", "desert", "moon")
-    data.label_map = "zero_is_ignored"
-    data.mean, data.std = (108.353, 115.294, 114.578), (1.0,)
+    defaults.sift_flow(config)
+    config.data.mean, config.data.std = (108.353, 115.294, 114.578), (1.0,)
 
   return recipe
 
@@ -308,8 +279,7 @@ def _pascal_context(stride, learning_rate, new=""):
 
   def recipe(config):
     _released(config, stride, learning_rate, new, steps=300_000)
-    defaults.pascal_context(config)
-    config.data.num_classes = 60
+    defaults.pascal_context(config, background=True)
     config.data.mean, config.data.std = (
       (122.67892, 116.66877, 104.00699),
       (1.0,),

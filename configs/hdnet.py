@@ -80,43 +80,17 @@ def _paper(config, learning_rate, steps):
 
 def _pascal_context(config):
   _paper(config, 0.001, steps=24_990)  # 80 epochs of 4998 images
-  defaults.pascal_context(config)
-  config.data.num_classes = 59
-  config.data.label_map = "zero_is_ignored"
+  defaults.pascal_context(config, background=False)
 
 
 def _ade20k(config):
   _paper(config, 0.004, steps=227_362)  # 180 epochs of 20,210 images
-  data = config.data
-  data.source = "folder"
-  data.obtain = (
-    "ADE20K is ADEChallengeData2016.zip of data.csail.mit.edu/places; unpack "
-    "it so that ADEChallengeData2016 lies here, or set --config.data.images, "
-    "data.masks, data.val_images and data.val_masks."
-  )
-  root = "ADEChallengeData2016"
-  data.images = f"{root}/images/training"
-  data.masks = f"{root}/annotations/training"
-  data.val_images = f"{root}/images/validation"
-  data.val_masks = f"{root}/annotations/validation"
-  data.num_classes = 150
-  data.label_map = "zero_is_ignored"
+  defaults.ade20k(config)
 
 
 def _coco_stuff(config):
   _paper(config, 0.004, steps=16_875)  # 30 epochs of 9000 images
-  data = config.data
-  data.source = "folder"
-  data.obtain = (
-    "COCO-Stuff 10K v1.1 is cocostuff-10k-v1.1.zip of calvin.inf.ed.ac.uk; "
-    "write the annotations as index PNGs of the 171 annotated classes, 255 for "
-    "unlabelled, and give them as --config.data.images, data.masks, "
-    "data.train_list and data.val_list."
-  )
-  data.images, data.masks = "cocostuff/images", "cocostuff/masks"
-  data.train_list = "cocostuff/imageLists/train.txt"
-  data.val_list = "cocostuff/imageLists/test.txt"
-  data.num_classes = 171
+  defaults.coco_stuff10k(config)
 
 
 def _folder(config):

@@ -167,20 +167,8 @@ def _sunrgbd(config):
   config.steps = 180_000
   config.statistics_batches = 500
   config.loss.class_weights = " ".join(_SUNRGBD_WEIGHTS.split())
-  data = config.data
-  data.source = "folder"
-  data.obtain = (
-    "SUN RGB-D is SUNRGBD.zip of rgbd.cs.princeton.edu; its 37-class masks as "
-    "index PNGs (0 = none, 1 to 37) come from ankurhanda/sunrgbd-meta-data. "
-    "Give them as --config.data.images, data.masks, data.val_images and "
-    "data.val_masks."
-  )
-  data.root = data.test_split = ""
-  data.images, data.masks = "sunrgbd/train/images", "sunrgbd/train/masks"
-  data.val_images, data.val_masks = "sunrgbd/test/images", "sunrgbd/test/masks"
-  data.label_map = "zero_is_ignored"
-  data.num_classes = 37
-  data.image_size = (360, 480)
+  defaults.sun_rgbd(config)
+  config.data.image_size = (360, 480)
 
 
 def _isbi2012(config):

@@ -71,8 +71,10 @@ def get_config() -> ml_collections.ConfigDict:
         "aux_weight": 0.4,  # of auxiliary logits, where a model has them
       },
       "data": {
-        "source": "scenes",  # "folder", "camvid", "isbi2012"
-        "root": "",  # where camvid or isbi2012 lies
+        # "folder", or a data set of fcnjax/data/datasets: "camvid", "voc2012",
+        # "cityscapes", ... (docs/data.md lists them and their splits).
+        "source": "scenes",
+        "root": "",  # where the data set lies
         "train_split": "train",
         "eval_split": "val",  # evaluated during training
         "test_split": "",  # evaluated once, at the end; "" = none
@@ -98,7 +100,9 @@ def get_config() -> ml_collections.ConfigDict:
         "resident": "auto",
         "resident_gigabytes": 4.0,
         "obtain": "",  # said where the data are missing
-        # The rest is for "folder".
+        # The rest is for "folder", but for the three words that say so.
+        # A folder; of a data set with further channels, what is seen in place
+        # of its images: "hha", "depth".
         "images": "",
         "masks": "",
         "image_suffix": "",  # cat_rgb.jpg and cat.png: "_rgb"
@@ -115,13 +119,15 @@ def get_config() -> ml_collections.ConfigDict:
         "val_images": "",
         "val_masks": "",
         # A second image of each scene, of the same stem, whose channels the
-        # network sees behind the first's (HHA, depth).
+        # network sees behind the first's: a folder, or "hha" or "depth" of a
+        # data set that has them.
         "second_images": "",
         "second_suffix": "",  # of their stems, as image_suffix
         "second_channels": 3,  # or 1
         "second_log": False,  # depths in 16 bits, of which the log is taken
-        # Masks of a second task, which model.options.second_classes scores.
-        # label_map, ignore and mask_suffix are those of the first.
+        # Masks of a second task, which model.options.second_classes scores: a
+        # folder, whose label_map, ignore and mask_suffix are the first's; or a
+        # data set of the same images ("sift_flow_geometric").
         "second_masks": "",
         "second_classes": 0,
         "train_list": "",  # a text file: one stem, or "image mask", a line
@@ -213,60 +219,67 @@ def isbi2012(config: ml_collections.ConfigDict) -> None:
   config.evaluation.batch_size = 1
 
 
-def voc(config: ml_collections.ConfigDict, year: int) -> None:
-  """PASCAL VOC of a year, as it is unpacked: 21 classes, 255 ignored."""
-  root = f"VOCdevkit/VOC{year}"
-  data = config.data
+def voc(
+  config: ml_collections.ConfigDict,
+  year: int,
+  *,
+  train: str = "train",
+  val: str = "val",
+) -> None:
+  """PASCAL VOC of a year, with SBD's splits: 21 classes, 255 ignored."""
+  _data_set(config, f"voc{year}", train=train, val=val)
   config.evaluation.multiple = 64  # Images of many sizes share programs.
-  data.source = "folder"
-  data.obtain = (
-    f"VOC{year} comes from the PASCAL VOC site (TrainVal tar); unpack it so "
-    f"that {root} lies here, or set --config.data.images (JPEGImages), "
-    "data.masks (SegmentationClass), data.train_list and data.val_list."
-  )
-  data.images = f"{root}/JPEGImages"
-  data.masks = f"{root}/SegmentationClass"
-  data.train_list = f"{root}/ImageSets/Segmentation/train.txt"
-  data.val_list = f"{root}/ImageSets/Segmentation/val.txt"
-  data.class_names = tuple(
-    """background aeroplane bicycle bird boat bottle bus car cat chair cow
-    diningtable dog horse motorbike person pottedplant sheep sofa train
-    tvmonitor""".split()  # noqa: SIM905
-  )
 
 
 def cityscapes(config: ml_collections.ConfigDict) -> None:
-  """Cityscapes' fine annotations, 19 classes, as it is unpacked."""
-  data = config.data
-  data.source = "folder"
-  data.obtain = (
-    "Cityscapes needs a login: gtFine_trainvaltest.zip and "
-    "leftImg8bit_trainvaltest.zip of cityscapes-dataset.com; unpack both so "
-    "that leftImg8bit and gtFine lie here, or set --config.data.images, "
-    "data.masks, data.val_images and data.val_masks."
-  )
-  data.images, data.masks = "leftImg8bit/train", "gtFine/train"
-  data.val_images, data.val_masks = "leftImg8bit/val", "gtFine/val"
-  data.image_suffix = "_leftImg8bit"
-  data.mask_suffix = "_gtFine_labelIds"
-  data.label_map = "cityscapes_train_ids"
-  data.num_classes = 19
+  """Cityscapes' fine annotations, 19 classes."""
+  _data_set(config, "cityscapes")
 
 
-def pascal_context(config: ml_collections.ConfigDict) -> None:
-  """PASCAL-Context: 59 classes from 1 on, 0 is everything else."""
-  data = config.data
+def pascal_context(
+  config: ml_collections.ConfigDict, *, background: bool
+) -> None:
+  """PASCAL-Context: 59 classes, and a 60th for everything else."""
+  _data_set(config, "pascal_context_60" if background else "pascal_context")
   config.evaluation.multiple = 64  # Images of many sizes share programs.
-  data.source = "folder"
-  data.obtain = (
-    "PASCAL-Context is VOC 2010's images (TrainVal tar) and masks made of its "
-    "own annotations: index PNGs of 0 = background, 1 to 59; give them as "
-    "--config.data.images, data.masks, data.train_list and data.val_list."
+
+
+def nyudv2(config: ml_collections.ConfigDict) -> None:
+  """NYUDv2: 40 classes; depth and HHA as second images."""
+  _data_set(config, "nyudv2", train="trainval", val="test")
+
+
+def sift_flow(config: ml_collections.ConfigDict) -> None:
+  """SIFT Flow: 33 semantic and, as a second task, 3 geometric classes."""
+  _data_set(config, "sift_flow", train="trainval", val="test")
+  config.data.second_masks, config.data.second_classes = (
+    "sift_flow_geometric",
+    3,
   )
-  data.images = "VOCdevkit/VOC2010/JPEGImages"
-  data.masks = "VOCdevkit/VOC2010/Context"
-  data.train_list = "VOCdevkit/VOC2010/context_train.txt"
-  data.val_list = "VOCdevkit/VOC2010/context_val.txt"
+  # Absent from the test images.
+  config.evaluation.exclude = ("cow", "desert", "moon")
+
+
+def sun_rgbd(config: ml_collections.ConfigDict) -> None:
+  """SUN RGB-D's colour images, 37 classes."""
+  _data_set(config, "sun_rgbd", val="test")
+
+
+def ade20k(config: ml_collections.ConfigDict) -> None:
+  """ADE20K's scene parsing benchmark, 150 classes."""
+  _data_set(config, "ade20k")
+
+
+def coco_stuff10k(config: ml_collections.ConfigDict) -> None:
+  """COCO-Stuff 10K, 171 classes."""
+  _data_set(config, "coco_stuff10k", val="test")
+
+
+def _data_set(config, name, *, train="train", val="val"):
+  config.data.source = name
+  config.data.root = f"data/{name}"
+  config.data.train_split, config.data.eval_split = train, val
+  config.data.test_split = ""
 
 
 def folder(config: ml_collections.ConfigDict) -> None:

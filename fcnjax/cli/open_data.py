@@ -84,14 +84,25 @@ def _second_task(data):
 
 
 def _card(data, split, size, resize_label):
-  return sources.card(
-    data.source,
-    data.root or None,
-    split,
-    channels=data.channels,
-    image_size=size,
-    resize_label=resize_label,
-  )
+  def part(name, channels, extra=None):
+    return sources.card(
+      name,
+      data.root or None,
+      split,
+      extra=extra,
+      channels=channels,
+      image_size=size,
+      resize_label=resize_label,
+    )
+
+  source = part(data.source, data.channels, data.images or None)
+  if data.second_images:
+    other = part(data.source, data.second_channels, data.second_images)
+    source = sources.Second(source, other, "image", log=data.second_log)
+  if data.second_masks:
+    other = part(data.second_masks, data.channels)
+    source = sources.Second(source, other, "label")
+  return source
 
 
 def _scenes(data, split, size, resize_label):
@@ -106,8 +117,7 @@ def _scenes(data, split, size, resize_label):
 SOURCES: dict[str, Callable[..., Any]] = {
   "scenes": _scenes,
   "folder": _folder,
-  "camvid": _card,
-  "isbi2012": _card,
+  **dict.fromkeys(datasets.CARDS, _card),
 }
 
 
@@ -132,18 +142,23 @@ def source(config: ml_collections.ConfigDict, which: str) -> Any:
       raise errors.InputError(
         "evaluation.task: 'second', but data.second_masks is not set."
       )
+    other = (
+      {"source": data.second_masks}
+      if data.source in datasets.CARDS
+      else _second_task(data)
+    )
     data = ml_collections.FrozenConfigDict(
-      data.to_dict() | _second_task(data) | {"second_masks": ""}
+      data.to_dict() | other | {"second_masks": ""}
     )
   if data.source not in SOURCES:
     raise errors.InputError(
       f"data.source: {data.source!r} is unknown; choose one of "
       f"{', '.join(SOURCES)}."
     )
-  if data.source != "folder" and (data.second_images or data.second_masks):
+  if data.source == "scenes" and (data.second_images or data.second_masks):
     raise errors.InputError(
-      "data.second_images, data.second_masks: for data.source=folder only, got "
-      f"{data.source!r}."
+      "data.second_images, data.second_masks: the embedded scenes have "
+      "neither; they are for data.source=folder and for data sets."
     )
   split = data[SPLITS[which]]
   if not split:

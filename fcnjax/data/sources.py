@@ -10,7 +10,7 @@ same scenes. Reading an example keeps nothing, so
 threads may read at will.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 import dataclasses
 import hashlib
 import json
@@ -56,6 +56,7 @@ class Files:
     image_size: tuple[int, int] | None = None,
     resize_label: bool = False,
     names: Sequence[str] | None = None,
+    read_mask: Callable[[pathlib.Path], np.ndarray] | None = None,
   ):
     """Builds the index and compares the sizes of images and masks.
 
@@ -75,6 +76,9 @@ class Files:
         as training needs. Otherwise they keep their own resolution, at which
         predictions are to be evaluated.
       names: of the examples; by default the images' stems.
+      read_mask: mask file -> raw values, integers [h, w], for masks that
+        `images.read_mask` cannot read or should not. Sizes of masks that are
+        no images are compared when they are read.
 
     Raises:
       InputError: if there are no pairs, a file is no image, or an image and
@@ -93,7 +97,10 @@ class Files:
     self.colors = images_lib.class_colors(colors, len(self.classes))
     self.image_size = None if image_size is None else tuple(image_size)
     self.resize_label = resize_label
-    pairs_lib.compare_sizes(self.pairs)
+    self._read_mask = read_mask
+    pairs_lib.compare_sizes(
+      [pair for pair in self.pairs if read_mask is None or _is_image(pair[1])]
+    )
 
   def __len__(self) -> int:
     return len(self.pairs)
@@ -132,6 +139,8 @@ class Files:
 
   def raw_label(self, index: int) -> Integer[np.ndarray, "h w"]:
     """Returns the values in a mask file, before any mapping or resizing."""
+    if self._read_mask is not None:
+      return self._read_mask(self.pairs[index][1])
     return images_lib.read_mask(self.pairs[index][1], colors=self._mask_colors)
 
   def label_file(self, index: int) -> str:
@@ -156,7 +165,11 @@ class Files:
     files = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
     colors = np.asarray(self._mask_colors or ()).tolist()
     size = self.image_size if self.resize_label else None
-    digest = hashlib.sha256(json.dumps([files, colors, size]).encode())
+    words = [files, colors, size]
+    if self._read_mask is not None:
+      reader = self._read_mask
+      words.append(f"{reader.__module__}.{reader.__qualname__}")
+    digest = hashlib.sha256(json.dumps(words).encode())
     digest.update(np.ascontiguousarray(self.table.targets))
     return digest.hexdigest()
 
@@ -310,6 +323,7 @@ def card(
   root: pairs_lib.Path | None,
   split: str,
   *,
+  extra: str | None = None,
   channels: int | None = None,
   image_size: tuple[int, int] | None = None,
   resize_label: bool = False,
@@ -320,6 +334,8 @@ def card(
     name: a key of `datasets.CARDS`.
     root: the data set's folder.
     split: one of the card's splits.
+    extra: what is read in place of the images: a key of the card's `extra`,
+      such as "depth". The names are those of the images all the same.
     channels: 1, 3 or 4 to read the images as; None = the card's.
     image_size: see `Files`.
     resize_label: see `Files`.
@@ -330,6 +346,9 @@ def card(
   """
   known = datasets.get(name)
   pairs = known.pairs(root, split)
+  names = _names(pairs, root)
+  if extra is not None:
+    pairs = known.pairs(root, split, extra=extra)
   return Files(
     pairs,
     classes=known.classes,
@@ -339,7 +358,26 @@ def card(
     channels=known.channels if channels is None else channels,
     image_size=image_size,
     resize_label=resize_label,
+    names=names,
+    read_mask=known.read_mask,
   )
+
+
+def _names(
+  pairs: Sequence[pairs_lib.Pair], root: pairs_lib.Path | None
+) -> list[str]:
+  """Returns the images' stems; their paths below the root if two are alike."""
+  names = [image.stem for image, _ in pairs]
+  if len(set(names)) == len(names):
+    return names
+  return [
+    image.relative_to(root or "").with_suffix("").as_posix()
+    for image, _ in pairs
+  ]
+
+
+def _is_image(path: pathlib.Path) -> bool:
+  return path.suffix.lower() in images_lib.EXTENSIONS
 
 
 def resize_image(

@@ -1,9 +1,13 @@
 """From the config's data words to sources."""
 
+import numpy as np
+import PIL.Image
 import pytest
 
 from fcnjax import errors
-from fcnjax.cli import defaults, open_data
+from fcnjax.cli import config as configs, defaults, open_data
+from fcnjax.data import datasets
+from tests.data import layouts
 
 
 def test_scenes_are_drawn_in_the_size_that_is_asked_for():
@@ -40,4 +44,90 @@ def test_a_second_task_needs_its_masks():
   config.data.source = "folder"
   config.evaluation.task = "second"
   with pytest.raises(errors.InputError, match="second_masks is not set"):
+    open_data.source(config, "eval")
+
+
+@pytest.mark.parametrize(
+  ("variant", "name"),
+  [
+    ("fcn.py:voc2011", "voc2011"),
+    ("fcn.py:pascal_context", "pascal_context_60"),
+    ("hdnet.py:pascal_context", "pascal_context"),
+    ("hdnet.py:ade20k", "ade20k"),
+    ("hdnet.py:coco_stuff", "coco_stuff10k"),
+    ("segnet.py:sunrgbd", "sun_rgbd"),
+    ("segnet.py:camvid", "camvid"),
+    ("deeplab.py:voc2012", "voc2012"),
+    ("deeplabv3p.py:cityscapes", "cityscapes"),
+    ("dilation.py:cityscapes", "cityscapes"),
+    ("fcn.py:nyudv2_rgb", "nyudv2"),
+  ],
+)
+def test_a_published_variant_opens_its_data_set(tmp_path, variant, name):
+  config = configs.load(f"configs/{variant}")
+  drawn = getattr(layouts, name)(tmp_path, seed=1)
+  config.data.root = str(tmp_path)
+  for which, split in (
+    ("train", config.data.train_split),
+    ("eval", config.data.eval_split),
+  ):
+    source = open_data.source(config, which)
+    assert source.names == list(drawn[split])
+    assert source.classes == datasets.get(name).classes
+    assert source[0]["image"].shape[-1] == open_data.channels(config) == 3
+    if not any(config.data.image_size):
+      expected = drawn[split][source.names[0]]
+      np.testing.assert_array_equal(source[0]["label"], expected)
+
+
+@pytest.mark.parametrize(
+  ("variant", "kinds"),
+  [
+    ("nyudv2_hha", ("hha",)),
+    ("nyudv2_rgbd", ("images", "depth")),
+    ("nyudv2_rgb_hha", ("images", "hha")),
+  ],
+)
+def test_nyudv2_is_seen_in_depth(tmp_path, variant, kinds):
+  config = configs.load(f"configs/fcn.py:{variant}")
+  layouts.nyudv2(tmp_path, seed=1)
+  config.data.root = str(tmp_path)
+  source = open_data.source(config, "eval")
+  assert source.names == ["img_5001", "img_5002", "img_5010"]
+  parts = []
+  for kind in kinds:
+    path = tmp_path / "nyud" / "data" / kind / "img_5002.png"
+    with PIL.Image.open(path) as image:
+      pixels = np.array(image).reshape(*image.size[::-1], -1)
+    parts.append(np.log(pixels.astype(float)) if kind == "depth" else pixels)
+  image = source[1]["image"]
+  np.testing.assert_allclose(image, np.concatenate(parts, -1), rtol=1e-5)
+  assert image.shape[-1] == open_data.channels(config)
+  assert len(config.data.mean) == image.shape[-1]
+
+
+def test_sift_flow_has_two_tasks(tmp_path):
+  config = configs.load("configs/fcn.py:siftflow")
+  semantic = layouts.sift_flow(tmp_path, seed=1)
+  geometric = layouts.sift_flow_geometric(tmp_path, seed=1)
+  config.data.root = str(tmp_path)
+  for which, split in (("train", "trainval"), ("eval", "test")):
+    source = open_data.source(config, which)
+    assert len(source.second.classes) == config.data.second_classes == 3
+    for i, name in enumerate(source.names):
+      example = source[i]
+      np.testing.assert_array_equal(example["label"], semantic[split][name])
+      np.testing.assert_array_equal(
+        example["second_label"], geometric[split][name]
+      )
+  assert set(config.evaluation.exclude) < set(source.classes)
+  config.evaluation.task = "second"
+  source = open_data.source(config, "eval")
+  assert source.classes == ("sky", "horizontal", "vertical")
+  np.testing.assert_array_equal(
+    source[0]["label"], geometric["test"][source.names[0]]
+  )
+  config.evaluation.task = "first"
+  config.data.second_masks = "geometric"
+  with pytest.raises(errors.InputError, match="'geometric'; known are"):
     open_data.source(config, "eval")

@@ -15,7 +15,9 @@ def test_cards_are_complete(card):
   assert len(card.mean) == len(card.std) == card.channels
   assert all(0 < value < 255 for value in (*card.mean, *card.std))
   assert card.class_weights is None or len(card.class_weights) == count
-  assert set(card.splits) >= {"train", "val"}
+  assert set(card.splits) & {"train", "trainval"}
+  assert set(card.splits) & {"val", "test"}
+  assert all(count is None or count > 0 for count in card.splits.values())
   for words in (card.title, card.licence, card.citation, card.obtain):
     assert words
     assert "\n" not in words
@@ -50,7 +52,7 @@ def test_missing_data_say_where_they_come_from(tmp_path, name):
 
 
 def test_unknown_names_and_splits(tmp_path):
-  with pytest.raises(errors.InputError, match="'voc'.*camvid, isbi2012"):
+  with pytest.raises(errors.InputError, match="'voc'.*voc2012, nyudv2"):
     sources.card("voc", tmp_path, "train")
   with pytest.raises(errors.InputError, match="'test'; take one of train, val"):
     sources.card("isbi2012", tmp_path, "test")

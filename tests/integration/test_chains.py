@@ -15,6 +15,7 @@ TINY = (
   "--config.evaluation.overlays=0",
 )
 PADDING = "--config.model.options.first_padding=1"
+VOID = "--config.data.label_map=zero_is_ignored"
 VGG = (
   "--config.model.options.widths=(4,4,6,8,8)",
   "--config.model.options.fc_channels=8",
@@ -56,6 +57,8 @@ def rooms(tmp_path):
 def _folders(root, classes=4):
   return (
     "--config.data.source=folder",
+    "--config.data.train_split=train",
+    "--config.data.eval_split=val",
     "--config.data.image_size=(40,48)",
     f"--config.data.images={root}/images",
     f"--config.data.masks={root}/masks",
@@ -151,7 +154,7 @@ def test_deeplab_from_output_stride_16_to_8_with_frozen_batch_norm(
 
 
 def test_nyudv2_colour_and_hha_then_early_and_late_fusion(rooms, capsys):
-  words = (*VGG, PADDING, *_folders(rooms))
+  words = (*VGG, PADDING, *_folders(rooms), VOID)
   hha = f"--config.data.second_images={rooms}/hha"
   assert _train(rooms / "rgb", "fcn.py:nyudv2_rgb", *words) == 0
   only = f"--config.data.images={rooms}/hha"
@@ -195,6 +198,7 @@ def test_sift_flow_is_scored_on_both_of_its_tasks(rooms, capsys):
     *VGG,
     PADDING,
     *_folders(rooms),
+    VOID,
     f"--config.data.second_masks={rooms}/geometric",
     "--config.data.class_names=()",
     "--config.evaluation.exclude=('class 3',)",
@@ -226,7 +230,7 @@ def test_sift_flow_is_scored_on_both_of_its_tasks(rooms, capsys):
     (["--config.evaluation.task=second"], "validated on its first task"),
     (["--config.evaluation.task=third"], "evaluation.task: 'third'"),
     (["--config.evaluation.exclude=('moon',)"], "'moon' is none of the"),
-    (["--config.data.source=scenes"], "data.source=folder only"),
+    (["--config.data.source=scenes"], "the embedded scenes have neither"),
     (["--config.data.second_masks=nowhere"], "nowhere"),
   ],
 )
@@ -235,6 +239,7 @@ def test_two_tasks_that_do_not_fit_are_one_line(rooms, capsys, words, message):
     *VGG,
     PADDING,
     *_folders(rooms),
+    VOID,
     f"--config.data.second_masks={rooms}/geometric",
     "--config.data.class_names=()",
     "--config.evaluation.exclude=()",

