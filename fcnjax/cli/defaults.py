@@ -71,8 +71,12 @@ def get_config() -> ml_collections.ConfigDict:
         "aux_weight": 0.4,  # of auxiliary logits, where a model has them
       },
       "data": {
-        "source": "scenes",  # "folder", "camvid", "isbi2012"
-        "root": "",  # where camvid or isbi2012 lies
+        # "folder", "prepared" (by fcnjax prepare-folder), or the name of a data
+        # set (fcnjax prepare --list).
+        "source": "scenes",
+        # Where a data set lies in its official layout, or prepared: the folder
+        # given to prepare as --data-dir, to prepare-folder as --output.
+        "root": "",
         "train_split": "train",
         "eval_split": "val",  # evaluated during training
         "test_split": "",  # evaluated once, at the end; "" = none

@@ -8,7 +8,14 @@ from typing import Any
 import ml_collections
 
 from fcnjax import errors
-from fcnjax.data import datasets, folders, scenes, sources, weight_maps
+from fcnjax.data import (
+  datasets,
+  folders,
+  manifest,
+  scenes,
+  sources,
+  weight_maps,
+)
 
 SPLITS = {"train": "train_split", "eval": "eval_split", "test": "test_split"}
 
@@ -84,9 +91,35 @@ def _second_task(data):
 
 
 def _card(data, split, size, resize_label):
+  if data.root:
+    prepared = pathlib.Path(data.root) / data.source / manifest.VERSION
+    if manifest.is_finished(prepared):
+      return _opened(prepared, data, split, size, resize_label)
   return sources.card(
     data.source,
     data.root or None,
+    split,
+    channels=data.channels,
+    image_size=size,
+    resize_label=resize_label,
+  )
+
+
+def _prepared(data, split, size, resize_label):
+  if not data.root:
+    raise errors.InputError(
+      "data.source=prepared: set --config.data.root=DIR, the folder that "
+      "fcnjax prepare-folder --output DIR has written."
+    )
+  return _opened(data.root, data, split, size, resize_label)
+
+
+def _opened(directory, data, split, size, resize_label):
+  # TFDS, by whose messages the records are read, takes most of a second.
+  from fcnjax.data import prepared
+
+  return prepared.Prepared(
+    directory,
     split,
     channels=data.channels,
     image_size=size,
@@ -108,6 +141,7 @@ SOURCES: dict[str, Callable[..., Any]] = {
   "folder": _folder,
   "camvid": _card,
   "isbi2012": _card,
+  "prepared": _prepared,
 }
 
 
