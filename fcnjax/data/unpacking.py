@@ -178,6 +178,10 @@ def _of_tar(archive: tarfile.TarFile, file: pathlib.Path) -> Iterator[_Member]:
       min(max(int(info.mtime), 0), _LATEST),
       lambda content=content: archive.extractfile(content),
     )
+  # A tar ends before its file does, and gzip's checksum stands at the end.
+  while block := archive.fileobj.read(1 << 20):
+    total += len(block)
+    _check_ratio(file, "(padding)", total)
 
 
 def _target(
