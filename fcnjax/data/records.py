@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import PIL.Image
 import tensorflow_datasets as tfds
+from tensorflow_datasets.core import example_serializer
 
 from fcnjax import errors
 from fcnjax.data import sources
@@ -149,12 +150,23 @@ def record(
   hashed = hashlib.sha256(f"{label.shape}".encode())
   hashed.update(np.ascontiguousarray(label))
   return Record(
-    data=features.serialize_example(values),
+    data=_serialized(values, features),
     sums=_sums(image),
     size=label.size,
     label_counts=np.bincount(label.ravel(), minlength=256),
     label_hash=hashed.digest(),
   )
+
+
+def _serialized(
+  values: dict[str, Any], features: tfds.features.FeaturesDict
+) -> bytes:
+  """As TFDS does it, but with the keys in the same order in every process."""
+  serializer = example_serializer.ExampleSerializer(
+    features.get_serialized_info()
+  )
+  example = serializer.get_tf_example(features.encode_example(values))
+  return example.SerializeToString(deterministic=True)
 
 
 def _sums(image: np.ndarray) -> np.ndarray:
