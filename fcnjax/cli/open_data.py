@@ -139,9 +139,8 @@ def _scenes(data, split, size, resize_label):
 SOURCES: dict[str, Callable[..., Any]] = {
   "scenes": _scenes,
   "folder": _folder,
-  "camvid": _card,
-  "isbi2012": _card,
   "prepared": _prepared,
+  **dict.fromkeys(datasets.CARDS, _card),
 }
 
 

@@ -155,7 +155,8 @@ def table() -> str:
       [
         card.name,
         str(len(card.classes)),
-        ", ".join(f"{name} {count}" for name, count in card.splits.items()),
+        # Spaces that keep a split and its count on one line.
+        ", ".join(f"{name}\xa0{count}" for name, count in card.splits.items()),
         card.licence,
         _how(card),
       ]
@@ -171,7 +172,7 @@ def table() -> str:
         (cell[number] if number < len(cell) else "").ljust(width)
         for cell, width in zip(cells, _WIDTHS.values(), strict=True)
       )
-      lines.append(line.rstrip())
+      lines.append(line.rstrip().replace("\xa0", " "))
   return "\n".join(lines)
 
 
