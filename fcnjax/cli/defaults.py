@@ -71,10 +71,12 @@ def get_config() -> ml_collections.ConfigDict:
         "aux_weight": 0.4,  # of auxiliary logits, where a model has them
       },
       "data": {
-        # "folder", or a data set of fcnjax/data/datasets: "camvid", "voc2012",
-        # "cityscapes", ... (docs/data.md lists them and their splits).
+        # "folder"; "prepared" (by fcnjax prepare-folder); or a data set of the
+        # papers: "camvid", "voc2012", ... (fcnjax prepare --list).
         "source": "scenes",
-        "root": "",  # where the data set lies
+        # Where a data set lies in its official layout, or prepared: the folder
+        # given to prepare as --data-dir, to prepare-folder as --output.
+        "root": "",
         "train_split": "train",
         "eval_split": "val",  # evaluated during training
         "test_split": "",  # evaluated once, at the end; "" = none

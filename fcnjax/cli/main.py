@@ -88,6 +88,48 @@ def _parser() -> argparse.ArgumentParser:
   )
   _add_config(check)
 
+  prepare = command(
+    "prepare",
+    "Download, verify and convert data sets into shards, for quick reading. "
+    "What was interrupted goes on where it was.",
+  )
+  prepare.epilog = (
+    "The result is DIR/NAME/VERSION; train with --config.data.source=NAME "
+    "--config.data.root=DIR. Archives are looked for in --from, then in "
+    "DIR/downloads/NAME, and else downloaded there, unless they need a login."
+  )
+  prepare.add_argument(
+    "names", nargs="*", metavar="NAME", help="as --list tells them"
+  )
+  prepare.add_argument(
+    "--data-dir", metavar="DIR", help="where downloads and results go"
+  )
+  prepare.add_argument(
+    "--from",
+    dest="given",
+    metavar="DIR",
+    help="a folder with archives downloaded by hand, or with the unpacked "
+    "official layout",
+  )
+  prepare.add_argument(
+    "--list", action="store_true", help="list the data sets and exit"
+  )
+
+  folder = command(
+    "prepare-folder",
+    "Convert one's own images and masks into shards, for data that outgrow a "
+    "folder of files.",
+    "--config.data.images=photos --config.data.masks=masks",
+  )
+  _add_config(folder)
+  folder.add_argument(
+    "--output",
+    required=True,
+    metavar="DIR",
+    help="a new folder; train with --config.data.source=prepared "
+    "--config.data.root=DIR",
+  )
+
   models = command("models", "List the networks and their figures.")
   models.add_argument("names", nargs="*", metavar="NAME", help="default: all")
   models.add_argument(
@@ -146,9 +188,25 @@ def _run(arguments: argparse.Namespace, overrides: Sequence[str]) -> None:
     )
     return
 
+  if arguments.command == "prepare":
+    from fcnjax.cli import prepare
+
+    if overrides:
+      raise errors.InputError(f"prepare takes no {overrides[0]!r}.")
+    if arguments.list:
+      print(prepare.table())
+      return
+    if not (arguments.names and arguments.data_dir):
+      raise errors.InputError(
+        "prepare: give the names of data sets and --data-dir DIR; fcnjax "
+        "prepare --list tells the names."
+      )
+    prepare.run(arguments.names, arguments.data_dir, given=arguments.given)
+    return
+
   from fcnjax.cli import config as configs
 
-  if arguments.command in ("train", "check-data"):
+  if arguments.command in ("train", "check-data", "prepare-folder"):
     config = configs.override(configs.load(arguments.config), overrides)
     configs.check(config)
     if arguments.command == "train":
@@ -158,6 +216,10 @@ def _run(arguments: argparse.Namespace, overrides: Sequence[str]) -> None:
       host_memory.keep_freed()
       compilation_cache.enable()
       train.run(config, pathlib.Path(arguments.workdir))
+    elif arguments.command == "prepare-folder":
+      from fcnjax.cli import prepare
+
+      prepare.run_folder(config, arguments.output)
     else:
       from fcnjax.cli import check_data
 

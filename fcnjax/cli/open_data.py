@@ -8,7 +8,14 @@ from typing import Any
 import ml_collections
 
 from fcnjax import errors
-from fcnjax.data import datasets, folders, scenes, sources, weight_maps
+from fcnjax.data import (
+  datasets,
+  folders,
+  manifest,
+  scenes,
+  sources,
+  weight_maps,
+)
 
 SPLITS = {"train": "train_split", "eval": "eval_split", "test": "test_split"}
 
@@ -85,6 +92,9 @@ def _second_task(data):
 
 def _card(data, split, size, resize_label):
   def part(name, channels, extra=None):
+    prepared = manifest.directory(data.root, name, extra)
+    if data.root and manifest.is_finished(prepared):
+      return _opened(prepared, split, channels, size, resize_label)
     return sources.card(
       name,
       data.root or None,
@@ -105,6 +115,28 @@ def _card(data, split, size, resize_label):
   return source
 
 
+def _prepared(data, split, size, resize_label):
+  if not data.root:
+    raise errors.InputError(
+      "data.source=prepared: set --config.data.root=DIR, the folder that "
+      "fcnjax prepare-folder --output DIR has written."
+    )
+  return _opened(data.root, split, data.channels, size, resize_label)
+
+
+def _opened(directory, split, channels, size, resize_label):
+  # TFDS, by whose messages the records are read, takes most of a second.
+  from fcnjax.data import prepared
+
+  return prepared.Prepared(
+    directory,
+    split,
+    channels=channels,
+    image_size=size,
+    resize_label=resize_label,
+  )
+
+
 def _scenes(data, split, size, resize_label):
   del resize_label
   if data.channels != 3:
@@ -117,6 +149,7 @@ def _scenes(data, split, size, resize_label):
 SOURCES: dict[str, Callable[..., Any]] = {
   "scenes": _scenes,
   "folder": _folder,
+  "prepared": _prepared,
   **dict.fromkeys(datasets.CARDS, _card),
 }
 

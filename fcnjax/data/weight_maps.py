@@ -136,7 +136,8 @@ def class_statistics(
   Ignored pixels are no class, but they are pixels of their image.
 
   Args:
-    source: examples with "label" uint8 [h, w], and their `names`.
+    source: examples with "label" uint8 [h, w], and their `names`; one that has
+      been counted says so itself (`prepared.Prepared.class_statistics`).
     directory: where the counts are kept, if the source can tell cheaply
       whether its labels have changed (`sources.Files.labels_version`). Others,
       and None, are counted anew.
@@ -162,6 +163,9 @@ def class_statistics(
       )
     return counts[:num_classes], label.size
 
+  known = getattr(source, "class_statistics", lambda: None)()
+  if known is not None:
+    return ClassStatistics(*known)
   path = None
   version = getattr(source, "labels_version", None)
   if directory is not None and version is not None:

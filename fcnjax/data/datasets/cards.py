@@ -116,6 +116,7 @@ class Card:
       )
     remedy = (
       f"{self.obtain} Licence: {self.licence}. Then set --config.data.root=DIR."
+      f" fcnjax prepare {self.name} --data-dir DIR verifies and converts it."
     )
     if not root:
       raise errors.InputError(f"{self.title} needs data.root. {remedy}")

@@ -1,0 +1,199 @@
+"""fcnjax prepare and prepare-folder: data sets in shards, for quick reading."""
+
+from collections.abc import Sequence
+import pathlib
+import sys
+import textwrap
+from typing import Any
+
+import ml_collections
+
+from fcnjax import errors
+from fcnjax.cli import open_data
+from fcnjax.data import archives, datasets, manifest, sources
+from fcnjax.data.datasets import cards
+
+
+def run(
+  names: Sequence[str],
+  data_dir: str,
+  *,
+  given: str | None = None,
+) -> None:
+  """Prepares data sets of cards: data_dir/NAME/1.0.0.
+
+  What a card has besides its images, such as depths, becomes a data set beside
+  it, whose images these are: data_dir/NAME_depth/1.0.0.
+
+  Args:
+    names: of the cards.
+    data_dir: where downloads and results go.
+    given: a folder with what was downloaded by hand.
+
+  Raises:
+    InputError: if a name is unknown, or something is missing, damaged, or not
+      as published.
+  """
+  chosen = [datasets.get(name) for name in names]
+  for card in chosen:
+    missing = {}
+    for extra in (None, *card.extra):
+      directory = manifest.directory(data_dir, card.name, extra)
+      if manifest.is_finished(directory):
+        _compare(directory, card)
+        print(f"{card.title} is prepared already in {directory}.")
+      else:
+        missing[extra] = directory
+    if not missing:
+      continue
+    root = archives.layout(
+      card, data_dir, given=given, progress=sys.stderr.isatty()
+    )
+    for extra, directory in missing.items():
+      splits = {
+        split: sources.card(card.name, root, split, extra=extra)
+        for split in card.splits
+      }
+      for split, source in splits.items():
+        if card.splits[split] not in (None, len(source)):
+          raise errors.InputError(
+            f"{root} has {len(source)} images in the split {split!r} of"
+            f" {card.title}, expected {card.splits[split]}; something is"
+            " missing or it is another version."
+          )
+      text = f"{card.title}. {card.obtain} Licence: {card.licence}."
+      _write(splits, directory, directory.parent.name, text, card=card)
+    print(f"Train with --config.data.source={card.name}", end=" ")
+    print(f"--config.data.root={data_dir}")
+    if (root / ".unpacked").is_dir():
+      print(f"{root} is not needed any more.")
+
+
+def run_folder(config: ml_collections.ConfigDict, output: str) -> None:
+  """Prepares the user's own images and masks.
+
+  Args:
+    config: as for training; what is told about the data is used, but for
+      `data.image_size`, which training applies.
+    output: a new folder.
+
+  Raises:
+    InputError: if the config's source is no folder, a file cannot be read, or
+      `output` holds something else.
+  """
+  if config.data.source != "folder":
+    raise errors.InputError(
+      f"data.source: {config.data.source!r}; prepare-folder takes a config of a"
+      " folder, such as configs/unet.py:folder."
+    )
+  config = config.copy_and_resolve_references()
+  config.data.image_size = (0, 0)
+  splits = {
+    config.data[word]: open_data.source(config, which)
+    for which, word in (("train", "train_split"), ("eval", "eval_split"))
+  }
+  directory = pathlib.Path(output)
+  name = directory.resolve().name
+  known = _write(splits, directory, name, f"{config.data.images}.")
+  print(
+    f"Train with --config.data.source=prepared --config.data.root={output}"
+    f" --config.data.channels={known['channels']}"
+    f" --config.data.mean={_numbers(known['mean'])}"
+    f" --config.data.std={_numbers(known['std'])}"
+  )
+
+
+def _write(
+  splits: dict[str, Any],
+  directory: pathlib.Path,
+  name: str,
+  text: str,
+  *,
+  card: cards.Card | None = None,
+) -> dict[str, Any]:
+  """Converts, and says what there is now; returns the manifest."""
+  from fcnjax.data import preparing  # TFDS takes most of a second.
+
+  about = preparing.Description(
+    name=preparing.dataset_name(name),
+    card=card.name if card else "",
+    text=text,
+    citation=card.citation if card else "",
+  )
+  written = preparing.write(
+    splits, directory, about, progress=sys.stderr.isatty()
+  )
+  known = manifest.read(directory)
+  counts = ", ".join(
+    f"{split['images']} in {name}" for name, split in known["splits"].items()
+  )
+  done = "prepared" if written else "prepared already"
+  print(
+    f"{directory}: {done}; {counts}; {len(known['classes'])} classes;", end=" "
+  )
+  print(f"mean {_numbers(known['mean'])}, std {_numbers(known['std'])}.")
+  return known
+
+
+def _numbers(values: Sequence[float]) -> str:
+  return f"({','.join(f'{value:.3f}' for value in values)},)"
+
+
+def _compare(directory: pathlib.Path, card: cards.Card) -> None:
+  """Refuses what a finished folder of this name may hold else."""
+  known = manifest.read(directory)
+  counts = {
+    name: split["images"] if card.splits.get(name) else None
+    for name, split in known["splits"].items()
+  }
+  if (known["card"], tuple(known["classes"]), counts) != (
+    card.name,
+    card.classes,
+    card.splits,
+  ):
+    raise errors.InputError(
+      f"{directory} holds a data set of other content already; give another"
+      " --data-dir, nothing is overwritten."
+    )
+
+
+_WIDTHS = {"name": 19, "classes": 7, "splits": 18, "licence": 19, "from": 8}
+
+
+def table() -> str:
+  """Returns the cards as a table of at most 80 columns."""
+  rows = [list(_WIDTHS)]
+  for card in datasets.CARDS.values():
+    rows.append(
+      [
+        card.name,
+        str(len(card.classes)),
+        # Spaces that keep a split and its count on one line.
+        ", ".join(
+          f"{name}\xa0{count}" if count else name
+          for name, count in card.splits.items()
+        ),
+        card.licence,
+        _how(card),
+      ]
+    )
+  lines = []
+  for row in rows:
+    cells = [
+      textwrap.wrap(cell, width) or [""]
+      for cell, width in zip(row, _WIDTHS.values(), strict=True)
+    ]
+    for number in range(max(map(len, cells))):
+      line = "  ".join(
+        (cell[number] if number < len(cell) else "").ljust(width)
+        for cell, width in zip(cells, _WIDTHS.values(), strict=True)
+      )
+      lines.append(line.rstrip().replace("\xa0", " "))
+  return "\n".join(lines)
+
+
+def _how(card: cards.Card) -> str:
+  """Returns in a word how the data are obtained."""
+  if not card.archives:
+    return "by hand"
+  return "login" if any(a.login for a in card.archives) else "download"
