@@ -87,6 +87,9 @@ def _parser() -> argparse.ArgumentParser:
     "--config.data.images=photos --config.data.masks=masks",
   )
   _add_config(check)
+  check.add_argument(
+    "--output", metavar="DIR", help="also write a page and check.json there"
+  )
 
   models = command("models", "List the networks and their figures.")
   models.add_argument("names", nargs="*", metavar="NAME", help="default: all")
@@ -161,7 +164,7 @@ def _run(arguments: argparse.Namespace, overrides: Sequence[str]) -> None:
     else:
       from fcnjax.cli import check_data
 
-      check_data.run(config)
+      check_data.run(config, arguments.output)
     return
 
   from fcnjax.cli import compilation_cache, workdir
