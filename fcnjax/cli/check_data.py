@@ -55,9 +55,7 @@ def run(
     from fcnjax.report import data_page
 
     folder = pathlib.Path(output)
-    _write(
-      folder / "check.json", json.dumps(diagnosis.record(found), indent=2)
-    )
+    _write(folder / "check.json", json.dumps(diagnosis.record(found), indent=2))
     _write(folder / "index.html", data_page.document(found))
     print(f"\nThe page: {folder / 'index.html'}")
   diagnosis.require(found)

@@ -189,9 +189,11 @@ def said(found: Sequence[findings_lib.Finding], *, files: int = 5) -> str:
     others = [file for file in finding.files if file not in finding.message]
     if others:
       named = labels_lib.listed(others, "file", most=files)
-      lines += _wrapped(f"Also {named}", indent="  ") if len(others) < len(
-        finding.files
-      ) else _wrapped(f"{named[0].upper()}{named[1:]}", indent="  ")
+      lines += (
+        _wrapped(f"Also {named}", indent="  ")
+        if len(others) < len(finding.files)
+        else _wrapped(f"{named[0].upper()}{named[1:]}", indent="  ")
+      )
     lines.append(f"  [{finding.code}]")
   return "\n".join(lines[1:] or ["Nothing looks wrong."]) + "\n"
 

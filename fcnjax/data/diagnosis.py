@@ -76,9 +76,7 @@ def examine(
       source, deep=True, workers=workers or census.cores(), progress=progress
     )
     report = checks.report(source, looks)
-    splits.append(
-      Split(name=name, source=source, looks=looks, report=report)
-    )
+    splits.append(Split(name=name, source=source, looks=looks, report=report))
     own = [
       *report.findings,
       *file_checks.compared(looks),

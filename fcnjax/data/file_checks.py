@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from fcnjax.data import census, findings
+from fcnjax.data import census, findings, labels as labels_lib
 
 # What is said of files that cannot be used, by `census.Fault.code`.
 _DAMAGE = {
@@ -63,9 +63,9 @@ def _sizes(looks) -> Iterator[findings.Finding]:
     yield _finding(
       "turned_by_exif",
       "error",
-      f"{len(turned)} masks are not turned as their images are"
-      f" ({_sides(turned[0])}): the EXIF data of one of the two files say that"
-      " it is to be turned.",
+      f"image and mask are turned differently in"
+      f" {labels_lib.counted(len(turned), 'pair')} ({_sides(turned[0])}): the"
+      " EXIF data of one of the two files say that it is to be turned.",
       "Export the masks anew, as viewers show the images; or take the"
       " orientation out of the EXIF data.",
       turned,
@@ -74,8 +74,8 @@ def _sizes(looks) -> Iterator[findings.Finding]:
     yield _finding(
       "unequal_sizes",
       "error",
-      f"{len(others)} masks have another size than their images"
-      f" ({_sides(others[0])}).",
+      f"image and mask differ in size in"
+      f" {labels_lib.counted(len(others), 'pair')} ({_sides(others[0])}).",
       "Export the masks at the size of the images.",
       others,
     )
@@ -98,8 +98,9 @@ def _misnamed(looks) -> Iterator[findings.Finding]:
       yield _finding(
         f"misnamed_{part}",
         "warning",
-        f"{len(found)} {part}s are {' or '.join(kinds)} files of another name"
-        f" (first: {file}); other programs may refuse them.",
+        f"{labels_lib.counted(len(found), part)} of another kind"
+        f" ({', '.join(kinds)}) than the name says (first: {file}); other"
+        " programs may refuse that.",
         "Rename them after what they are.",
         found,
         part=part,
@@ -155,8 +156,8 @@ def _turned(looks) -> Iterator[findings.Finding]:
     yield _finding(
       "exif_orientation",
       "note",
-      f"{len(found)} images are turned as their EXIF data say (first:"
-      f" {found[0].image_file}).",
+      f"{labels_lib.counted(len(found), 'image')} to be turned, as the EXIF"
+      f" data say (first: {found[0].image_file}).",
       "Their masks must be drawn on what viewers show.",
       found,
       part="image",

@@ -73,7 +73,9 @@ def merged(found: Sequence[Finding]) -> list[Finding]:
     splits = tuple(dict.fromkeys(before.splits + finding.splits))
     message = before.message
     if finding.splits and finding.splits[0] not in before.splits:
-      message += f" Also in {finding.splits[0]}: {finding.message}"
+      number = len(finding.files)
+      count = f" ({number} file{'s' * (number > 1)})" if number else ""
+      message += f" Likewise in {finding.splits[0]}{count}."
     first[key] = dataclasses.replace(
       before, message=message, files=files, splits=splits
     )

@@ -311,13 +311,21 @@ def likely_cause(
   return Cause(
     "values_out_of_range",
     "no usual encoding has them",
-    "Name what each value means in --config.data.label_map=\"{raw: class}\","
+    'Name what each value means in --config.data.label_map="{raw: class}",'
     " with 255 for values to ignore, or correct --config.data.num_classes.",
   )
 
 
-def listed(items: Sequence, noun: str, *, most: int = 5) -> str:
+def counted(number: int, noun: str) -> str:
+  """Returns "1 mask" or "3 masks"."""
+  return f"{number} {noun}{'s' if number != 1 else ''}"
+
+
+def listed(
+  items: Sequence, noun: str, *, most: int = 5, plural: str | None = None
+) -> str:
   """Returns "value 3", or "values 3, 4, 5, 6, 7 and 12 more"."""
   shown = ", ".join(str(item) for item in items[:most])
   more = f" and {len(items) - most} more" if len(items) > most else ""
-  return f"{noun}{'s' if len(items) != 1 else ''} {shown}{more}"
+  word = noun if len(items) == 1 else plural or f"{noun}s"
+  return f"{word} {shown}{more}"

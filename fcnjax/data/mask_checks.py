@@ -13,6 +13,7 @@ from fcnjax.data import (
   mask_traces,
 )
 
+
 def find(
   report,
   looks: Sequence[census.Look],
@@ -35,9 +36,7 @@ def find(
     yield findings.Finding(
       code="other_number_of_classes",
       severity="error",
-      message=(
-        f"the model has {num_classes} classes and the data {classes}."
-      ),
+      message=(f"the model has {num_classes} classes and the data {classes}."),
       remedy=(
         "Set --config.data.num_classes or --config.data.class_names to what the"
         " masks hold."
@@ -48,16 +47,26 @@ def find(
   if photographs:
     yield photographs
     return
-  yield from _colours(looks, classes)
   blended = {
     kind: [look for look in looks if look.blended == kind]
     for kind in ("jpeg", "smoothed", "photograph")
   }
+  if len(blended["jpeg"]) > len(blended["smoothed"]) / 3:
+    # Masks of a set are saved alike, and smoothed ones hardly pass for JPEG.
+    blended["jpeg"] += blended.pop("smoothed")
   wrong = [value for value, count in report.raw.items() if count.label < 0]
-  yield from _blended(blended, wrong)
   caused = {look.index for found in blended.values() for look in found}
-  yield from _values(report, looks, wrong, caused)
-  yield from _warnings(report, looks, by_class, table)
+  misread = [
+    *_colours(looks, classes),
+    *_blended(blended, wrong),
+    *_values(report, looks, wrong, caused),
+    *_twice(report, table),
+  ]
+  yield from misread
+  if report.pixels.any():
+    yield from _single(report, looks, table)
+    if not misread:  # Else what follows is a consequence.
+      yield from _classes(report, looks, by_class)
 
 
 def _photographs(looks, classes) -> findings.Finding | None:
@@ -82,9 +91,9 @@ def _photographs(looks, classes) -> findings.Finding | None:
       code="exchanged_folders",
       severity="error",
       message=(
-        f"the {len(photographs)} masks look like photographs (first:"
-        f" {first.mask_file}) and {flat} images like masks: the folders are"
-        " exchanged."
+        f"{len(photographs)} of {len(looks)} masks look like photographs"
+        f" (first: {first.mask_file}), {flat} of the images like masks: the"
+        " folders are exchanged."
       ),
       remedy="Exchange --config.data.images and --config.data.masks.",
       files=_files(photographs),
@@ -116,8 +125,8 @@ def _colours(looks, classes) -> Iterator[findings.Finding]:
       yield _of_looks(
         "voc_palette_as_rgb",
         "error",
-        f"{len(without)} masks are the colours of VOC's palette, saved as RGB"
-        f" (first: {file}).",
+        f"colours of VOC's palette, saved as RGB, in {len(without)} of"
+        f" {len(looks)} masks (first: {file}).",
         f'Use --config.data.colors="({colors})"{void} or save the masks as'
         " indexed PNG.",
         without,
@@ -127,8 +136,9 @@ def _colours(looks, classes) -> Iterator[findings.Finding]:
       yield _of_looks(
         "colour_masks",
         "error",
-        f"{len(without)} masks are in colour (first: {file}), with"
-        f" {len(found)} colours, most often {', '.join(map(str, often))}.",
+        f"{len(without)} of {len(looks)} masks are in colour (first: {file}),"
+        f" with {labels_lib.counted(len(found), 'colour')}, most often"
+        f" {', '.join(map(str, often))}.",
         "Say which colour is which class:"
         ' --config.data.colors="((r,g,b),...)", in the order of the classes.',
         without,
@@ -139,7 +149,7 @@ def _colours(looks, classes) -> Iterator[findings.Finding]:
       )
   unknown = _faulty(looks, "unknown_colour")
   if unknown:
-    more = f" {len(unknown)} masks have such." * (len(unknown) > 1)
+    more = f" So have {len(unknown) - 1} others." * (len(unknown) > 1)
     many = max(look.all_colours for look in unknown)
     yield _of_looks(
       "blended_colours" if many > 3 * classes + 20 else "unknown_colours",
@@ -155,13 +165,13 @@ def _blended(blended, wrong) -> Iterator[findings.Finding]:
   words = {
     "jpeg": (
       "jpeg_compressed_masks",
-      "have values that JPEG compression leaves at edges",
+      "values that JPEG compression leaves at edges",
     ),
     "smoothed": (
       "smoothed_masks",
-      "have values that smoothing leaves between two classes",
+      "values that smoothing, or compression, leaves between two classes",
     ),
-    "photograph": ("photographs_among_masks", "look like photographs"),
+    "photograph": ("photographs_among_masks", "a photograph's values"),
   }
   for kind, found in blended.items():
     if not found:
@@ -171,8 +181,8 @@ def _blended(blended, wrong) -> Iterator[findings.Finding]:
     yield _of_looks(
       code,
       "error" if outside else "warning",
-      f"{len(found)} masks {seen} (first: {found[0].mask_file}:"
-      f" {len(found[0].values)} values).",
+      f"{seen}, in {labels_lib.counted(len(found), 'mask')} (first:"
+      f" {found[0].mask_file}: {len(found[0].values)} values).",
       "Save them as PNG from their source; resize masks by nearest neighbour.",
       sorted(found, key=lambda look: -len(look.values)),
     )
@@ -226,16 +236,35 @@ def _values(report, looks, wrong, caused) -> Iterator[findings.Finding]:
     )
 
 
-def _warnings(report, looks, by_class, table) -> Iterator[findings.Finding]:
-  """Yields what is probably not meant; silent where nothing was counted."""
-  if not report.pixels.any():
-    return
+def _twice(report, table) -> Iterator[findings.Finding]:
+  """Finds labels that are mapped as if they were raw values."""
   k = len(report.classes)
+  raw = [value for value in report.raw if value != typing.IGNORE]
+  if (
+    raw
+    and (table.targets[:k] != np.arange(k)).any()
+    and typing.IGNORE in report.raw
+    and table.targets[typing.IGNORE] == typing.IGNORE
+    and max(raw) < k
+    and not report.pixels[k - 1]
+  ):
+    yield findings.Finding(
+      code="label_map_applied_twice",
+      severity="warning",
+      message=(
+        f"the masks hold 0 to {max(raw)} and 255, which are labels already, and"
+        " --config.data.label_map changes them once more."
+      ),
+      remedy="Leave --config.data.label_map out.",
+    )
+
+
+def _single(report, looks, table) -> Iterator[findings.Finding]:
+  """Finds single masks that are probably not meant."""
   empty = [
     look
-    for look, pixels in zip(looks, by_class, strict=True)
+    for look in looks
     if look.mask_fault is None
-    and not pixels.any()
     and (table.look_up(look.values) == typing.IGNORE).all()
   ]
   if empty:
@@ -252,29 +281,15 @@ def _warnings(report, looks, by_class, table) -> Iterator[findings.Finding]:
     yield _of_looks(
       "jpeg_masks",
       "warning",
-      f"{len(lossy)} masks are JPEG files (first: {lossy[0].mask_file}), which"
-      " change values at edges.",
+      f"{labels_lib.counted(len(lossy), 'JPEG file')} among the masks (first:"
+      f" {lossy[0].mask_file}); JPEG changes values at edges.",
       "Save masks as PNG from their source.",
       lossy,
     )
-  raw = [value for value in report.raw if value != typing.IGNORE]
-  shifted = (table.targets[:k] != np.arange(k)).any()
-  if (
-    shifted
-    and typing.IGNORE in report.raw
-    and table.targets[typing.IGNORE] == typing.IGNORE
-    and max(raw) < k
-    and not report.pixels[k - 1]
-  ):
-    yield findings.Finding(
-      code="label_map_applied_twice",
-      severity="warning",
-      message=(
-        f"the masks hold 0 to {max(raw)} and 255, which are labels already, and"
-        " --config.data.label_map changes them once more."
-      ),
-      remedy="Leave --config.data.label_map out.",
-    )
+
+
+def _classes(report, looks, by_class) -> Iterator[findings.Finding]:
+  """Finds classes that are missing, and masks that hold too few."""
   seen = [name for name, n in zip(report.classes, report.pixels) if n]
   never = [name for name, n in zip(report.classes, report.pixels) if not n]
   if len(seen) == 1:
@@ -288,11 +303,13 @@ def _warnings(report, looks, by_class, table) -> Iterator[findings.Finding]:
       remedy="Are these the right masks (--config.data.masks)?",
     )
   elif never:
-    hint = ""
+    hint = (
+      "Are they rare, or is --config.data.num_classes larger than what the masks"
+      " hold?"
+    )
     if not report.pixels[0]:
       hint = (
-        "If the masks count from 1, use"
-        " --config.data.label_map=zero_is_ignored"
+        "If the masks count from 1, use --config.data.label_map=zero_is_ignored"
       )
     yield findings.Finding(
       code="classes_never_seen",

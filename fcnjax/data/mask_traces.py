@@ -29,8 +29,8 @@ def blended(raw: Integer[np.ndarray, "h w"]) -> str | None:
 
   Returns:
     "photograph", "jpeg" (rare values are near the common ones), "smoothed"
-    (they are anywhere between), or None: nothing looks blended. Values of a
-    narrow range do not tell the second from the third; then it is "smoothed".
+    (they are anywhere between), or None: nothing looks blended. Where common
+    values are less than 64 apart, it is "smoothed" that stands for both.
   """
   if raw.dtype not in (np.uint8, np.uint16) or not raw.size:
     return None
@@ -54,8 +54,8 @@ def blended(raw: Integer[np.ndarray, "h w"]) -> str | None:
     return None
   if len(values) >= _PHOTOGRAPH and pixels > 0.4 * raw.size:
     return "photograph"
-  spread = int(common[-1] - common[0]) if len(common) else 0
-  if spread >= 64:
+  # Only where common values are far apart it is clear which one is near.
+  if len(common) > 1 and np.diff(common).min() >= 64:
     distance = np.abs(values[:, None] - common).min(axis=1)
     near = counts[values] @ (distance <= 16) / pixels
     if near > 0.6:

@@ -7,7 +7,7 @@ import dataclasses
 from jaxtyping import Float
 import numpy as np
 
-from fcnjax.data import census, findings, fingerprints
+from fcnjax.data import census, findings, fingerprints, labels as labels_lib
 
 # Root mean square of the tiny pictures, grey values. Compressed anew, CamVid's
 # images differ by less than 0.76, its most similar frames by 0.79.
@@ -100,8 +100,8 @@ def of_training(
       yield _finding(
         "crop_larger_than_images",
         "warning" if len(small) > len(looks) / 2 else "note",
-        f"{len(small)} of {len(looks)} images are smaller than the crops of"
-        f" {crop[0]} x {crop[1]} pixels (height x width); the rest of a crop is"
+        f"crops of {crop[0]} x {crop[1]} pixels (height x width) are larger"
+        f" than {len(small)} of {len(looks)} images; the rest of a crop is"
         " padded and ignored.",
         "Make the size of random_crop in --config.data.transforms smaller.",
         small,
@@ -175,8 +175,8 @@ def between(
       code="classes_only_in_validation",
       severity="warning",
       message=(
-        f"{len(unseen)} classes are in {split} but never trained on:"
-        f" {', '.join(unseen[:5])}{' and more' * (len(unseen) > 5)}."
+        f"in {split}, but never trained on:"
+        f" {labels_lib.listed(unseen, 'class', plural='classes')}."
       ),
       remedy=(
         "Split anew so that every class is trained on (--config.data.val_list,"
@@ -264,17 +264,18 @@ def _normalisation(looks, words) -> Iterator[findings.Finding]:
   wide = (ratio > _FACTOR) | (ratio < 1 / _FACTOR)
   if fits and not (off > _OFF).any() and not wide.any():
     return
+  means, stds = _numbers(mean), _numbers(std)
   yield findings.Finding(
     code="mean_and_std",
     severity="warning",
     message=(
-      f"the images have mean {_numbers(mean)} and standard deviation"
-      f" {_numbers(std)}, far from --config.data.mean={_numbers(words.mean)} and"
+      f"the images have mean {means} and standard deviation {stds}, far from"
+      f" --config.data.mean={_numbers(words.mean)} and"
       f" --config.data.std={_numbers(words.std)}, by which they are normalised."
     ),
     remedy=(
-      f"Use --config.data.mean={_numbers(mean)} --config.data.std={_numbers(std)}"
-      " unless pretrained weights expect others."
+      f"Use --config.data.mean={means} --config.data.std={stds} unless"
+      " pretrained weights expect others."
     ),
   )
 
