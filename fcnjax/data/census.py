@@ -210,7 +210,9 @@ def _mask(source, index, file, deep) -> dict:
   seen["mask_size"] = raw.shape
   if deep:
     seen["mask_digest"] = fingerprints.digest(raw)
-    seen["blended"] = mask_traces.blended(raw)
+    seen["blended"] = mask_traces.blended(
+      raw, values=seen["values"], counts=seen["counts"]
+    )
   return seen
 
 
@@ -238,7 +240,10 @@ def _counted(raw):
   """Returns the values and how often each occurs."""
   if raw.dtype not in (np.uint8, np.uint16):
     return np.unique(raw, return_counts=True)
-  pixels = np.bincount(raw.ravel())  # Faster, for what lies in files.
+  if raw.dtype == np.uint8:  # Pillow's is four times as fast as NumPy's.
+    pixels = np.asarray(PIL.Image.fromarray(raw).histogram(), np.int64)
+  else:
+    pixels = np.bincount(raw.ravel())
   values = pixels.nonzero()[0]
   return values, pixels[values]
 

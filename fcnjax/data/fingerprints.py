@@ -58,12 +58,10 @@ def fingerprint(
     grey = PIL.Image.fromarray(np.ascontiguousarray(shown[..., 0]))
   else:
     colour = np.ascontiguousarray(shown[..., :3])
-    # Shrunk first: the grey values of a smaller picture cost less.
-    side = 4 * _THUMBNAIL
     small = PIL.Image.fromarray(colour)
-    if min(small.size) > side:
-      small = small.resize((side, side), PIL.Image.Resampling.BOX)
-    grey = small.convert("L")
+    # Shrunk first, by whole factors, which costs the least.
+    factor = min(small.size) // (4 * _THUMBNAIL)
+    grey = (small.reduce(factor) if factor > 1 else small).convert("L")
   box = PIL.Image.Resampling.BOX
   thumbnail = grey.resize((_THUMBNAIL, _THUMBNAIL), box)
   tiny = np.asarray(grey.resize(_HASH, box)).astype(np.int16)

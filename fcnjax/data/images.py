@@ -131,8 +131,8 @@ def read_mask(
     raise NoColourTable(
       f"{path} is a colour mask; say which colour is which class"
       " (--config.data.colors=((r,g,b),...) in the order of the classes), or"
-      " save the masks as indexed or grey PNG. If it is a photograph, data.masks is"
-      " the wrong folder."
+      " save the masks as indexed or grey PNG. If it is a photograph,"
+      " data.masks is the wrong folder."
     )
   return _look_up(pixels, np.asarray(colors, np.int32), path)
 

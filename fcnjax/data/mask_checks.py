@@ -304,8 +304,8 @@ def _classes(report, looks, by_class) -> Iterator[findings.Finding]:
     )
   elif never:
     hint = (
-      "Are they rare, or is --config.data.num_classes larger than what the masks"
-      " hold?"
+      "Are they rare, or is --config.data.num_classes larger than what the"
+      " masks hold?"
     )
     if not report.pixels[0]:
       hint = (

@@ -21,43 +21,52 @@ _PASSING = 0.2  # share of the rare pixels between their neighbours
 _PHOTOGRAPH = 64  # values, of which rare ones make 0.4 of all pixels
 
 
-def blended(raw: Integer[np.ndarray, "h w"]) -> str | None:
+def blended(
+  raw: Integer[np.ndarray, "h w"],
+  *,
+  values: Integer[np.ndarray, " n"],
+  counts: Integer[np.ndarray, " n"],
+) -> str | None:
   """Says whether values were blended.
 
   Args:
     raw: the values in the file.
+    values: which there are.
+    counts: pixels of each.
 
   Returns:
     "photograph", "jpeg" (rare values are near the common ones), "smoothed"
     (they are anywhere between), or None: nothing looks blended. Where common
-    values are less than 64 apart, it is "smoothed" that stands for both.
+    values are less than 64 apart, "smoothed" stands for both.
   """
   if raw.dtype not in (np.uint8, np.uint16) or not raw.size:
     return None
-  counts = np.bincount(raw.ravel())
-  common = np.flatnonzero(counts >= _RARE * raw.size)
-  rare = (counts > 0) & (counts < _RARE * raw.size)
-  values = np.flatnonzero(rare)
-  if len(values) < _FEWEST:
+  rare = counts < _RARE * raw.size
+  common, few = values[~rare], values[rare]
+  if len(few) < _FEWEST:
     return None
-  pixels = int(counts[values].sum())
-  rows, columns = np.nonzero(rare[raw])
+  chosen = np.zeros(int(values.max()) + 1, bool)
+  chosen[few] = True
   padded = np.pad(raw, 1, mode="edge")
-  centre = raw[rows, columns]
-  passing = np.zeros(len(rows), bool)
-  for down, right in ((1, 0), (0, 1)):
-    before = padded[rows + 1 - down, columns + 1 - right]
-    after = padded[rows + 1 + down, columns + 1 + right]
+  inside = np.zeros(padded.shape, bool)
+  inside[1:-1, 1:-1] = chosen[raw]
+  places, pixels = np.flatnonzero(inside), padded.ravel()
+  centre = pixels[places]
+  passing = np.zeros(len(places), bool)
+  for step in (1, padded.shape[1]):  # along rows, along columns
+    before, after = pixels[places - step], pixels[places + step]
     passing |= (before < centre) & (centre < after)
     passing |= (before > centre) & (centre > after)
   if passing.mean() < _PASSING:
     return None
-  if len(values) >= _PHOTOGRAPH and pixels > 0.4 * raw.size:
+  if len(few) >= _PHOTOGRAPH and len(places) > 0.4 * raw.size:
     return "photograph"
-  # Only where common values are far apart it is clear which one is near.
-  if len(common) > 1 and np.diff(common).min() >= 64:
-    distance = np.abs(values[:, None] - common).min(axis=1)
-    near = counts[values] @ (distance <= 16) / pixels
+  # Only where common values, and those that compression makes of them, are far
+  # apart, it is clear which one is near.
+  gaps = np.diff(common)
+  if (gaps >= 64).any() and ((gaps >= 64) | (gaps <= 16)).all():
+    distance = np.abs(few[:, None] - common).min(axis=1)
+    near = counts[rare] @ (distance <= 16) / len(places)
     if near > 0.6:
       return "jpeg"
   return "smoothed"
