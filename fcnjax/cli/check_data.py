@@ -64,19 +64,39 @@ def run(
 
 def _words(config: ml_collections.ConfigDict) -> set_checks.Words:
   data = config.data
-  crops = [
-    parameters["size"]
-    for name, parameters in data.transforms
-    if name == "random_crop" and "size" in parameters
-  ]
+  crop, scale = _crop(data)
   return set_checks.Words(
     mean=tuple(map(float, data.mean)),
     std=tuple(map(float, data.std)),
     batch_size=config.batch_size,
     image_size=tuple(data.image_size) if any(data.image_size) else None,
-    crop=tuple(crops[0]) if crops else None,
+    crop=crop,
+    scale=scale,
     weighted=config.loss.class_weights not in ("", "none"),
   )
+
+
+def _crop(
+  data: ml_collections.ConfigDict,
+) -> tuple[tuple[int, int] | None, float]:
+  """Returns what is cut of an image, and how much it is enlarged before.
+
+  None where that cannot be larger than an image: it is resized to some size,
+  or mirrored at its border.
+  """
+  scale = 1.0
+  for name, parameters in data.transforms:
+    if name == "resize" or parameters.get("short_side"):
+      break
+    if name == "random_scale":
+      scale *= float(parameters.get("maximum", 2.0))
+    if name == "random_crop":
+      if parameters.get("boundary") == "reflect":
+        break
+      height, width = parameters["size"]
+      margin = 2 * data.label_margin
+      return (height - margin, width - margin), scale
+  return None, 1.0
 
 
 def _shown(looks: Iterable, total: int) -> Iterable:

@@ -41,6 +41,7 @@ def blended(
   """
   if raw.dtype not in (np.uint8, np.uint16) or not raw.size:
     return None
+  values = values.astype(np.int64)  # differences may be negative
   rare = counts < _RARE * raw.size
   common, few = values[~rare], values[rare]
   if len(few) < _FEWEST:

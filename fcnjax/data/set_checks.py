@@ -28,7 +28,9 @@ class Words:
     batch_size: images an update.
     image_size: (height, width) in pixels that images are resized to; None =
       they keep theirs.
-    crop: (height, width) in pixels of random crops; None = there are none.
+    crop: (height, width) in pixels of random crops, without the margin that
+      has no labels; None = there are none.
+    scale: the greatest by which images are resized before they are cut.
     weighted: whether classes are weighted.
   """
 
@@ -37,6 +39,7 @@ class Words:
   batch_size: int = 1
   image_size: tuple[int, int] | None = None
   crop: tuple[int, int] | None = None
+  scale: float = 1.0
   weighted: bool = False
 
 
@@ -94,7 +97,9 @@ def of_training(
       look
       for look in looks
       if look.picture
-      and (np.asarray(words.image_size or look.picture.size) < crop).any()
+      and (
+        words.scale * np.asarray(words.image_size or look.picture.size) < crop
+      ).any()
     ]
     if small:
       yield _finding(

@@ -384,6 +384,8 @@ def test_a_good_folder_has_nothing_wrong(root):
     ({"mean": (127.0,), "std": (5.0,)}, "mean_and_std"),
     ({"batch_size": 9}, "batch_larger_than_set"),
     ({"crop": (48, 65)}, "crop_larger_than_images"),
+    ({"crop": (96, 129), "scale": 2.0}, "crop_larger_than_images"),
+    ({"crop": (96, 128), "scale": 2.0}, None),
     ({"crop": (48, 64), "image_size": (24, 64)}, "crop_larger_than_images"),
     ({"mean": (127.0, 127.0, 127.0), "std": (62.0,), "batch_size": 8,
       "crop": (48, 64)}, None),
