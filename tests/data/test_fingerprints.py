@@ -56,7 +56,7 @@ def test_plain_pictures_are_like_nothing():
   noisy = plain + np.random.default_rng(0).integers(0, 3, plain.shape, np.uint8)
   prints = [fingerprints.fingerprint(p) for p in (plain, noisy)]
   assert prints[0].bits is None
-  assert fingerprints.near(prints, most=255) == []
+  assert fingerprints.near(prints, most=255.0) == []
 
 
 @pytest.mark.parametrize("quality", [60, 90])
@@ -94,7 +94,7 @@ def test_pairs_over_the_border_of_two_blocks(monkeypatch):
   pictures[9] = _packed(pictures[2], 90)
   prints = [fingerprints.fingerprint(picture) for picture in pictures]
   prints[0] = None
-  assert [pair[:2] for pair in fingerprints.near(prints, most=3)] == [(2, 9)]
+  assert [pair[:2] for pair in fingerprints.near(prints, most=3.0)] == [(2, 9)]
 
 
 @pytest.mark.parametrize("channels", [1, 2, 4])
