@@ -87,6 +87,9 @@ def _parser() -> argparse.ArgumentParser:
     "--config.data.images=photos --config.data.masks=masks",
   )
   _add_config(check)
+  check.add_argument(
+    "--output", metavar="DIR", help="also write a page and check.json there"
+  )
 
   prepare = command(
     "prepare",
@@ -223,7 +226,7 @@ def _run(arguments: argparse.Namespace, overrides: Sequence[str]) -> None:
     else:
       from fcnjax.cli import check_data
 
-      check_data.run(config)
+      check_data.run(config, arguments.output)
     return
 
   from fcnjax.cli import compilation_cache, workdir

@@ -10,6 +10,7 @@ import ml_collections
 from fcnjax import errors
 from fcnjax.data import (
   datasets,
+  findings,
   folders,
   manifest,
   scenes,
@@ -20,7 +21,7 @@ from fcnjax.data import (
 SPLITS = {"train": "train_split", "eval": "eval_split", "test": "test_split"}
 
 
-def _folder(data, split, size, resize_label):
+def _folder(data, split, size, resize_label, tell=findings.refuse):
   if split == "test":
     raise errors.InputError(
       "data.test_split: a folder has the splits train and val; give the test "
@@ -62,6 +63,7 @@ def _folder(data, split, size, resize_label):
     "channels": data.channels,
     "image_size": size,
     "resize_label": resize_label,
+    "tell": tell,
   }
   source = folders.folder(**words)
   if data.second_images:
@@ -90,7 +92,7 @@ def _second_task(data):
   }
 
 
-def _card(data, split, size, resize_label):
+def _card(data, split, size, resize_label, tell=findings.refuse):
   def part(name, channels, extra=None):
     prepared = manifest.directory(data.root, name, extra)
     if data.root and manifest.is_finished(prepared):
@@ -103,6 +105,7 @@ def _card(data, split, size, resize_label):
       channels=channels,
       image_size=size,
       resize_label=resize_label,
+      compare_sizes=tell is findings.refuse,
     )
 
   source = part(data.source, data.channels, data.images or None)
@@ -115,7 +118,8 @@ def _card(data, split, size, resize_label):
   return source
 
 
-def _prepared(data, split, size, resize_label):
+def _prepared(data, split, size, resize_label, tell=findings.refuse):
+  del tell
   if not data.root:
     raise errors.InputError(
       "data.source=prepared: set --config.data.root=DIR, the folder that "
@@ -158,16 +162,28 @@ def _plain(value: Any) -> Any:
   return value.to_dict() if hasattr(value, "to_dict") else value
 
 
-def source(config: ml_collections.ConfigDict, which: str) -> Any:
+# Those that can tell of faults instead of stopping at the first.
+_TELLING = (_folder, _card)
+
+
+def source(
+  config: ml_collections.ConfigDict,
+  which: str,
+  *,
+  tell: findings.Tell = findings.refuse,
+) -> Any:
   """Returns the source of a split.
 
   Args:
     config: the whole config.
     which: "train", "eval" or "test": the word data.{which}_split. In "train"
       labels follow `image_size`; in the others they keep their resolution.
+    tell: what is told of files that do not fit together; see
+      `folders.folder`.
 
   Raises:
-    InputError: if the data are not there or the words do not fit.
+    InputError: if the data are not there or the words do not fit, and by
+      default if files do not fit together.
   """
   data = config.data
   if config.evaluation.task == "second" and which != "train":
@@ -201,7 +217,9 @@ def source(config: ml_collections.ConfigDict, which: str) -> Any:
       "--config.data.val_masks=DIR."
     )
   size = tuple(data.image_size) if any(data.image_size) else None
-  return SOURCES[data.source](data, split, size, which == "train")
+  opened = SOURCES[data.source]
+  told = {"tell": tell} if opened in _TELLING else {}
+  return opened(data, split, size, which == "train", **told)
 
 
 def channels(config: ml_collections.ConfigDict) -> int:

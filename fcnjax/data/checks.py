@@ -3,20 +3,25 @@
 A label out of range does not crash in JAX: 255 gives NaN, -1 trains as the
 last class. So the values in the mask files are counted on the host, as they
 are and as the labels they become, and what looks wrong is said with its
-likely cause and the remedy.
+likely cause and the remedy (`mask_checks`).
 """
 
-from collections.abc import Iterator
-from concurrent import futures
+from collections.abc import Sequence
 import dataclasses
 import textwrap
 from typing import NamedTuple
 
-from jaxtyping import Int64
+from jaxtyping import Float, Int64
 import numpy as np
 
 from fcnjax import errors, typing
-from fcnjax.data import labels as labels_lib
+from fcnjax.data import (
+  census,
+  findings as findings_lib,
+  labels as labels_lib,
+  mask_checks,
+  weight_maps,
+)
 
 
 class RawCount(NamedTuple):
@@ -32,8 +37,7 @@ class Report:
   """What the masks of a source hold.
 
   Attributes:
-    errors: what must be put right, a line each.
-    warnings: what is probably not meant, a line each.
+    findings: what is wrong with them.
     classes: k names, position = label.
     checked: number of masks that were looked at.
     total: number of masks of the source.
@@ -45,8 +49,7 @@ class Report:
     ignored: ignored pixels.
   """
 
-  errors: tuple[str, ...] = ()
-  warnings: tuple[str, ...] = ()
+  findings: tuple[findings_lib.Finding, ...] = ()
   classes: tuple[str, ...]
   checked: int
   total: int
@@ -56,14 +59,25 @@ class Report:
   image_pixels: Int64[np.ndarray, " k"]
   ignored: int
 
+  @property
+  def errors(self) -> tuple[str, ...]:
+    """What must be put right, a line each."""
+    return tuple(f.line for f in findings_lib.of(self.findings, "error"))
 
-class _Mask(NamedTuple):
-  """One mask: its values, the pixels of each, and what is wrong with it."""
+  @property
+  def warnings(self) -> tuple[str, ...]:
+    """What is probably not meant, a line each."""
+    return tuple(f.line for f in findings_lib.of(self.findings, "warning"))
 
-  file: str
-  values: Int64[np.ndarray, " n"]
-  counts: Int64[np.ndarray, " n"]
-  error: str | None
+  @property
+  def known(self) -> int:
+    """Pixels of classes, and ignored ones; at least 1."""
+    return max(1, int(self.pixels.sum()) + self.ignored)
+
+  @property
+  def weights(self) -> Float[np.ndarray, " k"]:
+    """SegNet's median-frequency weights; 0 for a class that is never seen."""
+    return weight_maps.median_frequency_weights(self.pixels, self.image_pixels)
 
 
 def check(
@@ -84,33 +98,37 @@ def check(
     images: whether the images are decoded as well, to find damaged ones.
     workers: threads that decode.
   """
-  total = len(source)
-  step = 1 if limit is None else max(1, -(-total // limit))
-  with futures.ThreadPoolExecutor(workers) as pool:
-    masks = list(
-      pool.map(
-        lambda index: _look(source, index, images=images),
-        range(0, total, step),
-      )
-    )
-  by_label = np.stack([_labels(mask, source.table) for mask in masks])
+  looks = census.take(source, limit=limit, images=images, workers=workers)
+  return report(source, looks, num_classes=num_classes)
+
+
+def report(
+  source, looks: Sequence[census.Look], *, num_classes: int | None = None
+) -> Report:
+  """Returns what `check` does, from looks that were taken.
+
+  Args:
+    source: that they are of.
+    looks: see `census.take`.
+    num_classes: see `check`.
+  """
+  by_label = np.stack([_labels(look, source.table) for look in looks])
   by_class = by_label[:, : len(source.classes)]
-  sizes = np.asarray([mask.counts.sum() for mask in masks], np.int64)
-  report = Report(
+  sizes = np.asarray([look.counts.sum() for look in looks], np.int64)
+  counted = Report(
     classes=tuple(source.classes),
-    checked=len(masks),
-    total=total,
-    raw=_raw_counts(masks, source.table),
+    checked=len(looks),
+    total=len(source),
+    raw=_raw_counts(looks, source.table),
     pixels=by_class.sum(axis=0),
     images=(by_class > 0).sum(axis=0),
     image_pixels=sizes @ (by_class > 0),
     ignored=int(by_label[:, typing.IGNORE].sum()),
   )
-  return dataclasses.replace(
-    report,
-    errors=tuple(_errors(report, masks, num_classes=num_classes)),
-    warnings=tuple(_warnings(report, masks, by_class)),
+  found = mask_checks.find(
+    counted, looks, by_class, source.table, num_classes=num_classes
   )
+  return dataclasses.replace(counted, findings=tuple(found))
 
 
 def require(report: Report) -> None:
@@ -125,73 +143,88 @@ def require(report: Report) -> None:
     raise errors.InputError(report.errors[0] + tail)
 
 
+def table(report: Report) -> str:
+  """Returns the classes, a line each of at most 80 columns.
+
+  A class has its share of all pixels, the images that hold it, its
+  median-frequency weight, and the values in the files that become it.
+  """
+  lines = [
+    f"{'label':>5}  {'class':24}{'pixels':>10}{'images':>8}{'weight':>9}"
+    "  values in files"
+  ]
+  rows = [
+    (label, name, int(report.pixels[label]), str(report.images[label]), weight)
+    for label, (name, weight) in enumerate(
+      zip(report.classes, _figures(report.weights), strict=True)
+    )
+  ]
+  rows.append((typing.IGNORE, "(ignored)", report.ignored, "", ""))
+  for label, name, pixels, images, weight in rows:
+    values = [str(v) for v, count in report.raw.items() if count.label == label]
+    share = 100 * pixels / report.known
+    lines.append(
+      f"{label:5d}  {_cut(name, 23):24}{share:8.3f} %{images:>8}{weight:>9}"
+      f"  {_cut(' '.join(values), 20)}".rstrip()
+    )
+  return "\n".join(lines) + "\n"
+
+
+def said(found: Sequence[findings_lib.Finding], *, files: int = 5) -> str:
+  """Returns findings for people.
+
+  Lines have at most 80 columns unless a file's name is longer.
+
+  Args:
+    found: in the order in which they are said.
+    files: how many files are named of each.
+  """
+  lines = []
+  for finding in found:
+    where = f" ({', '.join(finding.splits)})" if finding.splits else ""
+    word = f"{finding.severity.capitalize()}{where}: "
+    lines += ["", *_wrapped(word + finding.message)]
+    if finding.remedy:
+      lines += _wrapped(finding.remedy, indent="  ")
+    others = [file for file in finding.files if file not in finding.message]
+    if others:
+      named = labels_lib.listed(others, "file", most=files)
+      lines += (
+        _wrapped(f"Also {named}", indent="  ")
+        if len(others) < len(finding.files)
+        else _wrapped(f"{named[0].upper()}{named[1:]}", indent="  ")
+      )
+    lines.append(f"  [{finding.code}]")
+  return "\n".join(lines[1:] or ["Nothing looks wrong."]) + "\n"
+
+
 def text(report: Report) -> str:
   """Returns the report for people: a table of the classes, then the faults.
 
   Lines have at most 80 columns unless a file's name is longer.
   """
-  known = max(1, int(report.pixels.sum()) + report.ignored)
-  lines = [
+  ignored = 100 * report.ignored / report.known
+  return (
     f"{report.checked} of {report.total} masks looked at,"
-    f" {100 * report.ignored / known:.1f} % of their pixels ignored.",
-    "",
-    f"{'label':>5}  {'class':28}{'pixels':>10}{'images':>9}  values in files",
-  ]
-  rows = [
-    (label, name, int(report.pixels[label]), str(report.images[label]))
-    for label, name in enumerate(report.classes)
-  ]
-  rows.append((typing.IGNORE, "(ignored)", report.ignored, ""))
-  for label, name, pixels, images in rows:
-    values = [str(v) for v, count in report.raw.items() if count.label == label]
-    share = 100 * pixels / known
-    lines.append(
-      f"{label:5d}  {_cut(name, 27):28}{share:8.3f} %{images:>9}"
-      f"  {_cut(' '.join(values), 24)}"
-    )
-  for word, faults in (("Error", report.errors), ("Warning", report.warnings)):
-    for fault in faults:
-      lines += ["", *_wrapped(f"{word}: {fault}")]
-  if not report.errors and not report.warnings:
-    lines += ["", "Nothing looks wrong."]
-  return "\n".join(lines) + "\n"
+    f" {ignored:.1f} % of their pixels ignored.\n\n"
+    f"{table(report)}\n{said(report.findings)}"
+  )
 
 
-def _look(source, index: int, *, images: bool) -> _Mask:
-  """Reads one mask, and its image to see whether it can be read."""
-  error, values, counts = None, np.zeros(0, np.int64), np.zeros(0, np.int64)
-  try:
-    values, counts = _counted(source.raw_label(index))
-    if images:
-      source.image(index)
-  except errors.InputError as caught:
-    error = str(caught)
-  return _Mask(source.label_file(index), values, counts, error)
-
-
-def _counted(raw):
-  """Returns the values and how often each occurs."""
-  if raw.dtype not in (np.uint8, np.uint16):
-    return np.unique(raw, return_counts=True)
-  pixels = np.bincount(raw.ravel())  # Faster, for what lies in files.
-  values = pixels.nonzero()[0]
-  return values, pixels[values]
-
-
-def _labels(mask: _Mask, table: labels_lib.LabelTable):
+def _labels(look: census.Look, table: labels_lib.LabelTable):
   """Returns the pixels of each label, [256]; wrong values are left out."""
-  targets = table.look_up(mask.values)
+  targets = table.look_up(look.values)
   pixels = np.zeros(256, np.int64)
-  np.add.at(pixels, targets[targets >= 0], mask.counts[targets >= 0])
+  np.add.at(pixels, targets[targets >= 0], look.counts[targets >= 0])
   return pixels
 
 
-def _raw_counts(masks, table) -> dict[int, RawCount]:
+def _raw_counts(looks, table) -> dict[int, RawCount]:
   counts: dict[int, RawCount] = {}
-  for mask in masks:
-    labels = table.look_up(mask.values)
+  for look in looks:
+    labels = table.look_up(look.values)
     for value, pixels, label in zip(
-      mask.values.tolist(), mask.counts.tolist(), labels.tolist(), strict=True
+      look.values.tolist(), look.counts.tolist(), labels.tolist(), strict=True
     ):
       before = counts.get(value, RawCount(0, 0, label))
       counts[value] = before._replace(
@@ -200,103 +233,21 @@ def _raw_counts(masks, table) -> dict[int, RawCount]:
   return dict(sorted(counts.items()))
 
 
-def _errors(report, masks, *, num_classes) -> Iterator[str]:
-  """Yields what must be put right."""
-  classes = len(report.classes)
-  if num_classes is not None and num_classes != classes:
-    yield (
-      f"the model has {num_classes} classes and the data {classes}; set"
-      " data.num_classes or data.class_names to what the masks hold."
-    )
-  broken = [mask.error for mask in masks if mask.error]
-  yield from broken[:3]
-  if len(broken) > 3:
-    yield f"{len(broken) - 3} more files cannot be used, for such reasons."
-
-  values = list(report.raw)
-  wrong = [value for value in values if report.raw[value].label < 0]
-  if wrong:
-    holds = [mask.file for mask in masks if np.isin(wrong, mask.values).any()]
-    cause = labels_lib.likely_cause(values, num_classes=classes, files=holds)
-    yield (
-      f"{labels_lib.listed(wrong, 'value')} in {len(holds)} of"
-      f" {report.checked} masks (first: {holds[0]}), num_classes {classes}:"
-      f" {cause}"
-    )
-  elif values and set(values) <= {0, 255} and classes == 2 and report.ignored:
-    if not report.pixels[1]:
-      yield (
-        f"the masks hold only {' and '.join(map(str, values))}, and 255 is"
-        f" ignored, so that {report.classes[1]!r} is never seen (first:"
-        f" {masks[0].file}):"
-        f" {labels_lib.likely_cause(values, num_classes=classes)}"
-      )
-  elif values and not report.pixels.any():
-    yield (
-      f"every pixel of all {report.checked} masks is ignored (first:"
-      f" {masks[0].file}), they hold {labels_lib.listed(values, 'value')};"
-      " correct data.ignore or data.label_map."
-    )
-
-
-def _warnings(report, masks, by_class) -> Iterator[str]:
-  """Yields what is probably not meant; silent where nothing was counted."""
-  if not report.pixels.any():
-    return
-  read = [mask.error is None for mask in masks]
-  empty = [
-    mask.file
-    for mask, pixels, good in zip(masks, by_class, read, strict=True)
-    if good and not pixels.any()
-  ]
-  if empty:
-    yield (
-      f"{len(empty)} of {report.checked} masks are ignored from corner to"
-      f" corner and teach nothing: {labels_lib.listed(empty, 'file', most=3)}."
-    )
-  lossy = [m.file for m in masks if m.file.lower().endswith((".jpg", ".jpeg"))]
-  if lossy:
-    yield (
-      f"{len(lossy)} masks are JPEG files (first: {lossy[0]}), which change"
-      " values at edges; save masks as PNG from their source."
-    )
-  seen = [name for name, n in zip(report.classes, report.pixels) if n]
-  never = [name for name, n in zip(report.classes, report.pixels) if not n]
-  if len(seen) == 1:
-    yield (
-      f"all masks hold the one class {seen[0]!r}; predicting it everywhere"
-      " would be perfect. Are these the right masks?"
-    )
-  elif never:
-    hint = ""
-    if not report.pixels[0]:
-      hint = " If the masks count from 1, use data.label_map='zero_is_ignored'."
-    yield (
-      f"{len(never)} of {len(report.classes)} classes are never seen:"
-      f" {', '.join(never[:5])}{' and more' * (len(never) > 5)}.{hint}"
-    )
-  single = int(((by_class > 0).sum(axis=1) == 1).sum())
-  if len(seen) > 1 and single > 0.9 * report.checked:
-    yield (
-      f"{single} of {report.checked} masks hold one class only; were the masks"
-      " written whole?"
-    )
-  known = int(report.pixels.sum()) + report.ignored
-  if report.ignored > 0.5 * known:
-    yield (
-      f"{100 * report.ignored / known:.0f} % of the pixels are ignored; is"
-      " data.ignore right?"
-    )
+def _figures(weights: np.ndarray) -> list[str]:
+  """Returns weights in at most eight columns; "–" for what is never seen."""
+  return [f"{w:.3f}" if 0 < w < 1000 else f"{w:.3g}" if w else "–"
+          for w in weights]  # fmt: skip
 
 
 def _cut(words: str, width: int) -> str:
   return words if len(words) <= width else words[: width - 3] + "..."
 
 
-def _wrapped(line: str) -> list[str]:
+def _wrapped(line: str, *, indent: str = "") -> list[str]:
   return textwrap.wrap(
     line,
     80,
+    initial_indent=indent,
     subsequent_indent="  ",
     break_long_words=False,
     break_on_hyphens=False,

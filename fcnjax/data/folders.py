@@ -5,6 +5,7 @@ import pathlib
 
 from fcnjax import errors, typing
 from fcnjax.data import (
+  findings,
   labels as labels_lib,
   pairs as pairs_lib,
   sources,
@@ -34,6 +35,7 @@ def folder(
   channels: int | None = 3,
   image_size: tuple[int, int] | None = None,
   resize_label: bool = False,
+  tell: findings.Tell = findings.refuse,
 ) -> sources.Files:
   """Opens a split of the user's own images and masks.
 
@@ -68,10 +70,13 @@ def folder(
     channels: see `sources.Files`.
     image_size: see `sources.Files`.
     resize_label: see `sources.Files`.
+    tell: what is told of files that are not paired and of lists that are
+      wrong. By default it stops there, and also where sizes differ; others
+      are given all that can be opened, of any size.
 
   Raises:
-    InputError: if anything is missing, unpaired, of unequal size or
-      contradictory; says what and where.
+    InputError: if anything is missing or contradictory, and by default if it
+      is unpaired or of unequal size; says what and where.
     ValueError: if `split` is neither "train" nor "val".
   """
   if split not in ("train", "val"):
@@ -96,19 +101,23 @@ def folder(
     _apart(images, val_images)
     train = split == "train"
     chosen = pairs_lib.find(
-      images if train else val_images, masks if train else val_masks, **suffixes
+      images if train else val_images,
+      masks if train else val_masks,
+      tell=tell,
+      **suffixes,
     )
   else:
     two_lists = train_list is not None and val_list is not None
     chosen = splits.choose(
       (pairs_lib.match if two_lists else pairs_lib.find)(
-        images, masks, **suffixes
+        images, masks, tell=tell, **suffixes
       ),
       split=split,
       train_list=train_list,
       val_list=val_list,
       fraction=val_fraction,
       seed=seed,
+      tell=tell,
     )
   return sources.Files(
     list(chosen.values()),
@@ -120,6 +129,7 @@ def folder(
     channels=channels,
     image_size=image_size,
     resize_label=resize_label,
+    compare_sizes=tell is findings.refuse,
   )
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 import contextlib
 import pathlib
 import struct
+from typing import NamedTuple
 
 from jaxtyping import Float, UInt8, UInt16
 import numpy as np
@@ -46,7 +47,15 @@ _TURNS = {
   8: PIL.Image.Transpose.ROTATE_90,
 }
 _GREY = ("1", "L", "LA", "La")
-_VOID = (224, 224, 192)  # VOC's colour of 255
+VOID = (224, 224, 192)  # VOC's colour of 255
+
+
+class NoColourTable(errors.InputError):
+  """A colour mask, and nobody said which colour is which class."""
+
+
+class UnknownColour(errors.InputError):
+  """A colour mask with a colour that is no class's."""
 
 
 def read_image(
@@ -119,11 +128,11 @@ def read_mask(
   if colors is None:
     if (pixels == pixels[..., :1]).all():
       return pixels[..., 0].astype(np.uint8)
-    raise errors.InputError(
+    raise NoColourTable(
       f"{path} is a colour mask; say which colour is which class"
-      " (data.colors=((r, g, b), ...) in the order of the classes), or save"
-      " the masks as indexed or grey PNG. If it is a photograph, data.masks is"
-      " the wrong folder."
+      " (--config.data.colors=((r,g,b),...) in the order of the classes), or"
+      " save the masks as indexed or grey PNG. If it is a photograph,"
+      " data.masks is the wrong folder."
     )
   return _look_up(pixels, np.asarray(colors, np.int32), path)
 
@@ -134,9 +143,59 @@ def size(path: str | pathlib.Path) -> tuple[int, int]:
   Raises:
     InputError: if the file is missing or no image.
   """
+  return head(path).size
+
+
+class Head(NamedTuple):
+  """What a file says before its pixels.
+
+  Attributes:
+    format: Pillow's name of it, such as "PNG".
+    mode: Pillow's name of the kind of pixels, such as "RGB".
+    size: height and width in pixels as they are read, after turning.
+    orientation: EXIF's, in [1, 8]; 1 = as stored.
+  """
+
+  format: str
+  mode: str
+  size: tuple[int, int]
+  orientation: int
+
+
+def head(path: str | pathlib.Path) -> Head:
+  """Returns what stands before the pixels; decodes nothing.
+
+  Raises:
+    InputError: if the file is missing or no image.
+  """
   with _translated(path), PIL.Image.open(path) as image:
     width, height = image.size
-    return (width, height) if _orientation(image) > 4 else (height, width)
+    orientation = _orientation(image)
+    size = (width, height) if orientation > 4 else (height, width)
+    return Head(image.format or "", image.mode, size, orientation)
+
+
+def damage(path: str | pathlib.Path) -> str | None:
+  """Says how a file is damaged.
+
+  Returns:
+    "missing", "empty", "broken" (no image, or its head is broken), "truncated"
+    (its pixels cannot be decoded to the end), or None: it can be decoded.
+  """
+  path = pathlib.Path(path)
+  if not path.is_file():
+    return "missing"
+  if path.stat().st_size == 0:
+    return "empty"
+  try:
+    head(path)
+  except errors.InputError:
+    return "broken"
+  try:
+    with _opened(path):
+      return None
+  except errors.InputError:
+    return "truncated"
 
 
 def write_index_png(
@@ -156,7 +215,7 @@ def write_index_png(
     InputError: if the file cannot be written.
   """
   table = np.zeros((256, 3), np.uint8)
-  table[255] = _VOID
+  table[255] = VOID
   table[: len(colors)] = colors
   image = PIL.Image.fromarray(labels)  # mode L
   image.putpalette(table.tobytes())
@@ -296,7 +355,7 @@ def _look_up(pixels, colors, path):
     values, counts = np.unique(codes[unknown], return_counts=True)
     code, count = int(values[counts.argmax()]), int(counts.max())
     more = f" and {len(values) - 1} other unknown colours" * (len(values) > 1)
-    raise errors.InputError(
+    raise UnknownColour(
       f"{path} has {count} pixels of colour"
       f" {(code >> 16, code >> 8 & 255, code & 255)}{more}, not in the table of"
       f" {len(table)} colours (data.colors); add the colour, or save the masks"

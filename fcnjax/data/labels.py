@@ -7,6 +7,7 @@ probably means is put into words here too.
 
 from collections.abc import Collection, Mapping, Sequence
 import dataclasses
+from typing import NamedTuple
 
 from jaxtyping import Integer, UInt8
 import numpy as np
@@ -222,62 +223,109 @@ def _numbers(label_map: Mapping) -> dict[int, int]:
     ) from error
 
 
+class Cause(NamedTuple):
+  """What raw values that do not fit probably are.
+
+  Attributes:
+    code: the name of the fault; see `findings`.
+    words: what they look like; the rest of a sentence, without a full stop.
+    remedy: a sentence.
+  """
+
+  code: str
+  words: str
+  remedy: str
+
+  def __str__(self) -> str:
+    return f"{self.words}. {self.remedy}"
+
+
 def likely_cause(
   values: Collection[int], *, num_classes: int, files: Sequence[str] = ()
-) -> str:
+) -> Cause:
   """Says what raw values that do not fit probably are, and the remedy.
 
   Args:
     values: all raw values seen, those that fit included.
     num_classes: k.
     files: names of mask files, whose endings tell something.
-
-  Returns:
-    The rest of a sentence.
   """
   found = sorted(set(values))
   classes = [value for value in found if value != typing.IGNORE]
+  highest = max(classes, default=-1)
   if any(name.lower().endswith((".jpg", ".jpeg")) for name in files):
-    return (
-      "JPEG changes the values of a mask; save masks as PNG from their source."
+    return Cause(
+      "jpeg_masks",
+      "JPEG changes the values of a mask",
+      "Save masks as PNG from their source.",
     )
   if found in ([0, 255], [255]) and num_classes == 2:
-    return (
-      "these look like black-and-white masks; use data.mask_values=(0,255)"
-      " (the same as data.label_map={0: 0, 255: 1})."
+    return Cause(
+      "black_and_white_masks",
+      "these look like black-and-white masks",
+      "Use --config.data.mask_values=0,255",
     )
-  if num_classes in (19, 20) and classes and max(classes) <= 33:
-    return (
-      "these look like Cityscapes labelIds; use"
-      " data.label_map='cityscapes_train_ids'."
+  if num_classes in (19, 20) and 19 < highest <= 33:
+    return Cause(
+      "cityscapes_label_ids",
+      "these look like Cityscapes labelIds",
+      "Use --config.data.label_map=cityscapes_train_ids",
     )
-  if classes and max(classes) == num_classes:
-    return (
-      f"the values go up to {num_classes}, one too many; if {num_classes} does"
-      f" not count, use data.ignore={num_classes}; if 0 does not, as in ADE20K,"
-      " data.label_map='zero_is_ignored'; if all are classes,"
-      f" data.num_classes={num_classes + 1}."
+  if highest == num_classes and 0 not in found:
+    return Cause(
+      "shifted_by_one",
+      f"the values are 1 to {num_classes} instead of 0 to {num_classes - 1}",
+      "Use --config.data.label_map=zero_is_ignored, which takes one from each.",
+    )
+  if highest == num_classes == 150:
+    return Cause(
+      "ade_zero_is_other",
+      "these look like ADE20K's masks, in which 0 is all that is no class",
+      "Use --config.data.label_map=zero_is_ignored",
+    )
+  if highest == num_classes:
+    return Cause(
+      "one_value_too_many",
+      f"the values go up to {num_classes}, one too many",
+      f"If {num_classes} does not count, use"
+      f" --config.data.ignore={num_classes}; if 0 does not, as in ADE20K,"
+      " --config.data.label_map=zero_is_ignored; if all are classes,"
+      f" --config.data.num_classes={num_classes + 1}.",
     )
   if len(found) == num_classes:
     offer = ",".join(map(str, found))
-    return (
-      f"there are as many values as classes; if they are the classes in this"
-      f" order, use data.mask_values=({offer})."
+    return Cause(
+      "other_values",
+      "there are as many values as classes",
+      "If they are the classes in this order, use"
+      f" --config.data.mask_values={offer}",
     )
   if len(found) > max(32, 2 * num_classes):
-    return (
+    return Cause(
+      "photographs_or_smoothed",
       f"{len(found)} different values look like a photograph or a mask with"
-      " smoothed edges; check that data.masks is the folder of the masks, and"
-      " save them without smoothing."
+      " smoothed edges",
+      "Check that --config.data.masks is the folder of the masks, and save them"
+      " without smoothing.",
     )
-  return (
-    "name what each value means in data.label_map={raw: class, ...}, with 255"
-    " for values to ignore, or correct data.num_classes."
+  return Cause(
+    "values_out_of_range",
+    "no usual encoding has them",
+    'Name what each value means in --config.data.label_map="{raw: class}",'
+    " with 255 for values to ignore, or correct --config.data.num_classes.",
   )
 
 
-def listed(items: Sequence, noun: str, *, most: int = 5) -> str:
+def counted(number: int, noun: str) -> str:
+  """Returns "1 mask" or "3 masks"."""
+  return f"{number} {noun}{'s' if number != 1 else ''}"
+
+
+def listed(
+  items: Sequence, noun: str, *, most: int = 5, plural: str | None = None
+) -> str:
   """Returns "value 3", or "values 3, 4, 5, 6, 7 and 12 more"."""
   shown = ", ".join(str(item) for item in items[:most])
   more = f" and {len(items) - most} more" if len(items) > most else ""
-  return f"{noun}{'s' if len(items) != 1 else ''} {shown}{more}"
+  word = noun if len(items) == 1 else plural or f"{noun}s"
+  return f"{word} {shown}{more}"

@@ -6,7 +6,7 @@ import os
 import pathlib
 
 from fcnjax import errors
-from fcnjax.data import images as images_lib, labels
+from fcnjax.data import findings, images as images_lib, labels
 
 Path = str | pathlib.Path
 Pair = tuple[pathlib.Path, pathlib.Path]
@@ -19,6 +19,7 @@ def find(
   *,
   image_suffix: str = "",
   mask_suffix: str = "",
+  tell: findings.Tell = findings.refuse,
 ) -> dict[str, Pair]:
   """Pairs the images of a folder with the masks of another, by exact stem.
 
@@ -33,16 +34,22 @@ def find(
     image_suffix: what an image's name has after the stem; other files of the
       folder are passed over. Cityscapes: "_leftImg8bit".
     mask_suffix: the same for masks.
+    tell: what is told of files without a partner, or with another's stem; if
+      it returns, they are left out.
 
   Returns:
     {stem: (image file, mask file)} in order of the stems.
 
   Raises:
-    InputError: if a folder is missing or empty, two files share a stem, or a
-      file has no partner.
+    InputError: if a folder is missing or empty, and by default if two files
+      share a stem or a file has no partner.
   """
   found = match(
-    images, masks, image_suffix=image_suffix, mask_suffix=mask_suffix
+    images,
+    masks,
+    image_suffix=image_suffix,
+    mask_suffix=mask_suffix,
+    tell=tell,
   )
   lonely_images = [stem for stem, (_, mask) in found.items() if mask is None]
   lonely_masks = [stem for stem, (image, _) in found.items() if image is None]
@@ -60,9 +67,20 @@ def find(
         f"{len(lonely_masks)} of {len(found) - len(lonely_images)} masks in"
         f" {masks} have no image in {images} ({named})"
       )
-    raise errors.InputError(
-      f"{'; '.join(parts)}; {_remedy(lonely_images, lonely_masks)}"
+    lonely = lonely_images + lonely_masks
+    tell(
+      findings.Finding(
+        code="unpaired_files",
+        severity="error",
+        message=f"{'; '.join(parts)}.",
+        remedy=_remedy(lonely_images, lonely_masks),
+        files=tuple(
+          str(file) for stem in lonely for file in found[stem] if file
+        ),
+      )
     )
+    for stem in lonely:
+      del found[stem]
   return found
 
 
@@ -72,6 +90,7 @@ def match(
   *,
   image_suffix: str = "",
   mask_suffix: str = "",
+  tell: findings.Tell = findings.refuse,
 ) -> dict[str, Match]:
   """Returns what `find` returns, with None where a file has no partner.
 
@@ -82,15 +101,20 @@ def match(
     InputError: if a folder is missing or empty, or two files share a stem.
   """
   other = mask_suffix if pathlib.Path(images) == pathlib.Path(masks) else ""
-  image_files = _stems(images, "data.images", image_suffix, without=other)
-  mask_files = _stems(masks, "data.masks", mask_suffix)
+  image_files = _stems(images, "data.images", image_suffix, tell, without=other)
+  mask_files = _stems(masks, "data.masks", mask_suffix, tell)
   return {
     stem: (image_files.get(stem), mask_files.get(stem))
     for stem in sorted(image_files.keys() | mask_files.keys())
   }
 
 
-def read_list(path: Path, *, known: Mapping[str, Match]) -> dict[str, Pair]:
+def read_list(
+  path: Path,
+  *,
+  known: Mapping[str, Match],
+  tell: findings.Tell = findings.refuse,
+) -> dict[str, Pair]:
   """Reads a list file of a split.
 
   A line is a stem, an image's file name, or "image mask", two paths relative
@@ -99,12 +123,15 @@ def read_list(path: Path, *, known: Mapping[str, Match]) -> dict[str, Pair]:
   Args:
     path: a text file.
     known: what stems refer to; those not listed may lack a partner.
+    tell: what is told of a line that names no pair; if it returns, the line
+      is passed over.
 
   Returns:
     {stem: pair}, in the order of the lines.
 
   Raises:
-    InputError: if the file is missing or empty, or a line names no pair.
+    InputError: if the file is missing or empty, and by default if a line names
+      no pair.
   """
   path = pathlib.Path(path)
   lines = read_lines(path)
@@ -120,35 +147,63 @@ def read_list(path: Path, *, known: Mapping[str, Match]) -> dict[str, Pair]:
     words = line.split("\t") if "\t" in line else line.split()
     stems = [line] if line in known else by_name.get(line, [])
     if len(stems) > 1:
-      raise errors.InputError(
-        f"{path} has the line {line!r}, which is"
-        f" {labels.listed(stems, 'stem', most=3)}; give one of these."
+      tell(
+        _wrong_line(
+          f"{path} has the line {line!r}, which is"
+          f" {labels.listed(stems, 'stem', most=3)}.",
+          "Give one of these.",
+        )
       )
-    if stems:
+    elif stems:
       pairs[stems[0]] = known[stems[0]]
     elif len(words) == 2:
       image, mask = (path.parent / word for word in words)
-      for file in (image, mask):
-        if not file.is_file():
-          raise errors.InputError(
-            f"{path} names {file}, which does not exist; paths in a list are"
-            " relative to the folder of the list."
+      gone = [file for file in (image, mask) if not file.is_file()]
+      for file in gone:
+        tell(
+          _wrong_line(
+            f"{path} names {file}, which does not exist.",
+            "Paths in a list are relative to the folder of the list.",
           )
-      pairs[str(pathlib.PurePath(words[0]).with_suffix(""))] = (image, mask)
+        )
+      if not gone:
+        pairs[str(pathlib.PurePath(words[0]).with_suffix(""))] = (image, mask)
     else:
-      raise errors.InputError(
-        f"{path} has the line {line!r}, which is no stem in data.images;"
-        " expected one stem, or 'image mask', a line."
+      tell(
+        _wrong_line(
+          f"{path} has the line {line!r}, which is no stem in data.images.",
+          "Expected one stem, or 'image mask', a line.",
+        )
       )
   for position, what in enumerate(("image", "mask")):
     lonely = [stem for stem, pair in pairs.items() if pair[position] is None]
     if lonely:
-      raise errors.InputError(
-        f"{path} lists {labels.listed(lonely, 'stem', most=3)} without"
-        f" {what} in data.{what}s; add what is missing, take the line out, or"
-        f" set data.{what}_suffix."
+      tell(
+        findings.Finding(
+          code="unpaired_files",
+          severity="error",
+          message=(
+            f"{path} lists {labels.listed(lonely, 'stem', most=3)} without"
+            f" {what} in data.{what}s."
+          ),
+          remedy=(
+            "Add what is missing, take the line out, or set"
+            f" --config.data.{what}_suffix."
+          ),
+          files=tuple(
+            str(file) for stem in lonely for file in pairs[stem] if file
+          ),
+        )
       )
+    for stem in lonely:
+      del pairs[stem]
   return pairs
+
+
+def _wrong_line(message: str, remedy: str) -> findings.Finding:
+  return findings.Finding(
+    code="list_names_no_pair", severity="error", message=message, remedy=remedy
+  )
 
 
 def read_lines(path: Path) -> list[str]:
@@ -208,7 +263,7 @@ def unequal(pair: Pair, image: Sequence[int], mask: Sequence[int]) -> str:
 
 
 def _stems(
-  folder: Path, key: str, suffix: str, *, without: str = ""
+  folder: Path, key: str, suffix: str, tell: findings.Tell, *, without: str = ""
 ) -> dict[str, pathlib.Path]:
   """Returns {stem: file} of the image files below a folder."""
   if not os.path.isdir(folder):
@@ -223,10 +278,17 @@ def _stems(
       continue
     stem = stem[: len(stem) - len(suffix)]
     if stem in found:
-      raise errors.InputError(
-        f"{found[stem]} and {file} have the same stem; keep one of them."
+      tell(
+        findings.Finding(
+          code="same_stem",
+          severity="error",
+          message=f"{found[stem]} and {file} have the same stem.",
+          remedy="Keep one of them.",
+          files=(str(found[stem]), str(file)),
+        )
       )
-    found[stem] = file
+    else:
+      found[stem] = file
   if not found:
     named = f" whose stem ends with {suffix!r}" if suffix else ""
     raise errors.InputError(
@@ -256,8 +318,8 @@ def _remedy(images: Sequence[str], masks: Sequence[str]) -> str:
   for mask in masks if images else ():
     suffix = mask.removeprefix(images[0])
     if mask != suffix and all(stem + suffix in available for stem in images):
-      return f"use data.mask_suffix={suffix!r}."
+      return f"Use --config.data.mask_suffix={suffix}"
   return (
-    "give an image and its mask the same name, or set data.mask_suffix, or"
-    " take the others away."
+    "Give an image and its mask the same name, or set"
+    " --config.data.mask_suffix, or take the others away."
   )

@@ -57,6 +57,7 @@ class Files:
     resize_label: bool = False,
     names: Sequence[str] | None = None,
     read_mask: Callable[[pathlib.Path], np.ndarray] | None = None,
+    compare_sizes: bool = True,
   ):
     """Builds the index and compares the sizes of images and masks.
 
@@ -79,6 +80,8 @@ class Files:
       read_mask: mask file -> raw values, integers [h, w], for masks that
         `images.read_mask` cannot read or should not. Sizes of masks that are
         no images are compared when they are read.
+      compare_sizes: False for those who read all files anyhow; no header is
+        read then.
 
     Raises:
       InputError: if there are no pairs, a file is no image, or an image and
@@ -98,9 +101,10 @@ class Files:
     self.image_size = None if image_size is None else tuple(image_size)
     self.resize_label = resize_label
     self._read_mask = read_mask
-    pairs_lib.compare_sizes(
-      [pair for pair in self.pairs if read_mask is None or _is_image(pair[1])]
-    )
+    if compare_sizes:
+      pairs_lib.compare_sizes(
+        [pair for pair in self.pairs if not read_mask or _is_image(pair[1])]
+      )
 
   def __len__(self) -> int:
     return len(self.pairs)
@@ -327,6 +331,7 @@ def card(
   channels: int | None = None,
   image_size: tuple[int, int] | None = None,
   resize_label: bool = False,
+  compare_sizes: bool = True,
 ) -> Files:
   """Opens a split of a data set with a card, in its official layout.
 
@@ -339,6 +344,7 @@ def card(
     channels: 1, 3 or 4 to read the images as; None = the card's.
     image_size: see `Files`.
     resize_label: see `Files`.
+    compare_sizes: see `Files`.
 
   Raises:
     InputError: if there is no such card or split, or the folder is missing;
@@ -360,6 +366,7 @@ def card(
     resize_label=resize_label,
     names=names,
     read_mask=known.read_mask,
+    compare_sizes=compare_sizes,
   )
 
 

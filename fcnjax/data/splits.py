@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 import hashlib
 
 from fcnjax import errors
-from fcnjax.data import labels, pairs as pairs_lib
+from fcnjax.data import findings, labels, pairs as pairs_lib
 
 
 def held_out(
@@ -51,6 +51,7 @@ def choose(
   val_list: pairs_lib.Path | None = None,
   fraction: float = 0.2,
   seed: int = 0,
+  tell: findings.Tell = findings.refuse,
 ) -> dict[str, pairs_lib.Pair]:
   """Returns the pairs of a split.
 
@@ -63,9 +64,10 @@ def choose(
     val_list: list file of the validation split; likewise.
     fraction: without list files: see `held_out`.
     seed: see `held_out`.
+    tell: what is told of wrong lines, and of pairs in both lists.
 
   Raises:
-    InputError: if a list is wrong, or the splits share a pair.
+    InputError: by default if a list is wrong, or the splits share a pair.
   """
   if train_list is None and val_list is None:
     val = held_out(list(pairs), fraction=fraction, seed=seed)
@@ -75,7 +77,9 @@ def choose(
       if (stem in val) == (split == "val")
     }
   lists = {
-    name: None if path is None else pairs_lib.read_list(path, known=pairs)
+    name: None
+    if path is None
+    else pairs_lib.read_list(path, known=pairs, tell=tell)
     for name, path in (("train", train_list), ("val", val_list))
   }
   own, other = lists[split], lists["train" if split == "val" else "val"]
@@ -84,10 +88,20 @@ def choose(
     return {stem: pair for stem, pair in pairs.items() if pair not in taken}
   shared = [stem for stem, pair in own.items() if pair in taken]
   if shared:
-    raise errors.InputError(
-      f"{train_list} and {val_list} share"
-      f" {labels.listed(shared, 'image', most=3)}; what is trained on tells"
-      " nothing when it is validated on, take it out of one."
+    tell(
+      findings.Finding(
+        code="shared_by_lists",
+        severity="error",
+        message=(
+          f"{train_list} and {val_list} share"
+          f" {labels.listed(shared, 'image', most=3)}."
+        ),
+        remedy=(
+          "What is trained on tells nothing when it is validated on, take it"
+          " out of one."
+        ),
+        files=tuple(str(own[stem][0]) for stem in shared),
+      )
     )
   return own
 

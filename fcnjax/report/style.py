@@ -40,6 +40,18 @@ td i { display: inline-block; width: 1em; height: 1em; margin-right: .5em;
   border-radius: .2em; }
 .warning { margin: .5rem 0; padding: .5rem .75rem; font-size: .9375rem;
   background: #fdf3e1; border-left: 3px solid #c2571a; }
+.finding { margin: .75rem 0; padding: .5rem 1rem .75rem;
+  background: var(--tile); border-left: 3px solid var(--quiet); }
+.finding p { margin: .25rem 0; overflow-wrap: anywhere; }
+.finding.error { border-color: #b42318; background: #fdecea; }
+.finding.warning { border-color: #c2571a; background: #fdf3e1; }
+.thumbs { display: grid; gap: .75rem; margin-top: .75rem;
+  grid-template-columns: repeat(auto-fill, minmax(min(100%, 20rem), 1fr)); }
+.thumbs figure { margin: 0; }
+.thumbs figcaption { overflow-wrap: anywhere; font-size: .75rem; }
+.histogram { display: block; width: 100%; height: 7rem; margin-top: 1.5rem;
+  background: var(--tile); }
+.histogram polygon { fill: var(--accent); }
 figure { margin: 0 0 1.25rem; }
 figure img { width: 100%; }
 pre { overflow-x: auto; background: var(--tile); border-radius: .5rem;

@@ -86,9 +86,11 @@ def test_values_out_of_range(capsys, folder):
 def test_masks_of_0_and_255(capsys, folder):
   for path in (folder / "masks").iterdir():
     _write(path, np.array(PIL.Image.open(path)) * 255)
-  _fails(capsys, folder, "255", "label_map", more=["--config.data.ignore=254"])
+  _fails(
+    capsys, folder, "255", "mask_values", more=["--config.data.ignore=254"]
+  )
   # By default 255 is ignored, and only one class is left.
-  _fails(capsys, folder, "255", "data.mask_values=(0,255)")
+  _fails(capsys, folder, "255", "data.mask_values=0,255")
 
 
 def test_rgb_mask_with_an_unknown_colour(capsys, folder):

@@ -229,7 +229,8 @@ def test_words_that_are_missing_or_unknown(tmp_path, capsys):
     capsys, "prepare", "camvid", "--data-dir", tmp_path, "--config.steps=1"
   )
   assert "--config.steps=1" in line
-  line = _fails(capsys, "prepare", "cityscapes", "--data-dir", tmp_path / "none")
+  words = ("prepare", "cityscapes", "--data-dir", tmp_path / "none")
+  line = _fails(capsys, *words)
   assert "--from" in line
 
 

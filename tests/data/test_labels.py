@@ -65,10 +65,10 @@ def test_a_wrong_value_names_the_file_and_the_values():
 @pytest.mark.parametrize(
   ("values", "num_classes", "files", "words"),
   [
-    ([0, 255], 2, (), r"mask_values=\(0,255\)"),
+    ([0, 255], 2, (), r"mask_values=0,255"),
     ([0, 7, 11, 33], 19, (), "Cityscapes.*cityscapes_train_ids"),
     ([0, 1, 2, 3], 3, (), "zero_is_ignored.*num_classes=4"),
-    ([10, 20, 30], 3, (), r"mask_values=\(10,20,30\)"),
+    ([10, 20, 30], 3, (), r"mask_values=10,20,30"),
     (range(200), 3, (), "photograph"),
     ([0, 7, 250], 2, ("a.png", "b.JPG"), "JPEG"),
     ([0, 77], 3, (), "data.label_map="),
@@ -76,9 +76,9 @@ def test_a_wrong_value_names_the_file_and_the_values():
 )
 def test_likely_causes(values, num_classes, files, words):
   cause = labels.likely_cause(values, num_classes=num_classes, files=files)
-  np.testing.assert_equal("\n" in cause, False)
+  np.testing.assert_equal("\n" in str(cause), False)
   with pytest.raises(errors.InputError, match=words):
-    raise errors.InputError(cause)
+    raise errors.InputError(str(cause))
 
 
 def test_wrong_words():

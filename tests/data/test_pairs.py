@@ -86,7 +86,7 @@ def test_a_match_may_be_missing(tmp_path):
 
 
 def test_a_missing_suffix_is_offered(tmp_path):
-  with pytest.raises(errors.InputError, match="mask_suffix='_seg'"):
+  with pytest.raises(errors.InputError, match="mask_suffix=_seg"):
     _find(tmp_path, ["a.jpg", "b.jpg"], ["a_seg.png", "b_seg.png"])
 
 
@@ -131,7 +131,7 @@ def test_lists_of_stems_names_and_pairs(tmp_path, known):
     ("a\nx\n", "the line 'x', which is no stem"),
     ("images/e.png masks/q.png\n", r"names .*masks/q\.png, which does not"),
     ("# nothing\n", "is empty"),
-    ("a\nf\n", "lists stem f without mask in data.masks; .*data.mask_suffix"),
+    ("a\nf\n", "lists stem f without mask in data.masks. .*data.mask_suffix"),
     ("a\nf.png\n", "lists stem f without mask"),
     ("g\na\n", "lists stem g without image in data.images"),
   ],

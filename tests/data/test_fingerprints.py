@@ -1,0 +1,106 @@
+"""Copies are found, and what only resembles them is not."""
+
+import io
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from fcnjax.data import fingerprints
+
+
+def _picture(seed, size=(90, 120)):
+  random = np.random.default_rng(seed)
+  coarse = random.integers(0, 256, (7, 9, 3), dtype=np.uint8)
+  return np.asarray(PIL.Image.fromarray(coarse).resize(size[::-1]))
+
+
+def _packed(pixels, quality):
+  file = io.BytesIO()
+  PIL.Image.fromarray(pixels).save(file, "JPEG", quality=quality)
+  return np.asarray(PIL.Image.open(file))
+
+
+def test_digests_are_of_pixels_shape_and_type():
+  image = _picture(0)
+  assert fingerprints.digest(image) == fingerprints.digest(image.copy())
+  strided = np.repeat(image, 2, axis=1)[:, ::2]
+  assert fingerprints.digest(image) == fingerprints.digest(strided)
+  changed = image.copy()
+  changed[5, 5, 1] ^= 1
+  others = [
+    changed,
+    image.reshape(120, 90, 3),
+    image.astype(np.float32),
+  ]
+  for other in others:
+    assert fingerprints.digest(image) != fingerprints.digest(other)
+
+
+def test_bits_are_those_of_a_plain_difference_hash():
+  # Cells of equal grey: averaging over them is exact.
+  random = np.random.default_rng(0)
+  cells = random.permutation(72).astype(np.uint8).reshape(8, 9) * 3
+  image = np.repeat(np.repeat(cells, 12, 0), 16, 1)[..., None]
+  found = fingerprints.fingerprint(image)
+  expected = 0
+  for row in range(8):
+    for column in range(8):
+      rises = cells[row, column + 1] > cells[row, column]
+      expected = 2 * expected + int(rises)
+  assert found.bits == expected
+
+
+def test_plain_pictures_are_like_nothing():
+  plain = np.full((50, 60, 3), 128, np.uint8)
+  noisy = plain + np.random.default_rng(0).integers(0, 3, plain.shape, np.uint8)
+  prints = [fingerprints.fingerprint(p) for p in (plain, noisy)]
+  assert prints[0].bits is None
+  assert fingerprints.near(prints, most=255.0) == []
+
+
+@pytest.mark.parametrize("quality", [60, 90])
+def test_a_compressed_copy_is_near_and_another_picture_is_not(quality):
+  pictures = [_picture(seed) for seed in range(40)]
+  pictures.insert(17, _packed(_picture(3), quality))
+  prints = [fingerprints.fingerprint(picture) for picture in pictures]
+  (pair,) = fingerprints.near(prints, most=3.0)
+  assert pair[:2] == (3, 17)
+  # Against the mean over boxes in floating point.
+  grey = [
+    np.asarray(PIL.Image.fromarray(p).convert("L"), np.float64)
+    for p in (pictures[3], pictures[17])
+  ]
+  boxes = [
+    np.asarray(
+      PIL.Image.fromarray(g).resize((24, 24), PIL.Image.Resampling.BOX)
+    )
+    for g in grey
+  ]
+  exact = np.sqrt(((boxes[0] - boxes[1]) ** 2).mean())
+  assert pair.difference == pytest.approx(exact, abs=0.5)
+
+
+def test_equal_pixels_are_no_near_pair_but_a_group():
+  prints = [fingerprints.fingerprint(_picture(seed)) for seed in (1, 2, 1)]
+  assert fingerprints.near(prints, most=3.0) == []
+  digests = [found.digest for found in prints]
+  assert fingerprints.groups([*digests, None, None]) == [[0, 2]]
+
+
+def test_pairs_over_the_border_of_two_blocks(monkeypatch):
+  monkeypatch.setattr(fingerprints, "_BLOCK", 4)
+  pictures = [_picture(seed) for seed in range(11)]
+  pictures[9] = _packed(pictures[2], 90)
+  prints = [fingerprints.fingerprint(picture) for picture in pictures]
+  prints[0] = None
+  assert [pair[:2] for pair in fingerprints.near(prints, most=3.0)] == [(2, 9)]
+
+
+@pytest.mark.parametrize("channels", [1, 2, 4])
+def test_any_number_of_channels_and_floats(channels):
+  image = np.repeat(_picture(0)[..., :1], channels, axis=-1)
+  found = fingerprints.fingerprint(image)
+  again = fingerprints.fingerprint(image.astype(np.float32))
+  assert found.bits == again.bits
+  assert found.thumbnail == again.thumbnail
