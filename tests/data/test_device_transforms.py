@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from fcnjax.data import (
   device_transforms,
+  device_warps,
   elastic,
   geometry,
   transforms,
@@ -34,23 +35,40 @@ PARAMETERS = {
     {"minimum": 0.5, "maximum": 1.5, "short_side": 31},
     {"minimum": 2.0, "maximum": 2.0},
     {"minimum": 0.7, "maximum": 0.7, "short_side": 40},
+    {"minimum": 0.5, "maximum": 1.5, "aspect": 2.0},
+    {"minimum": 1.0, "maximum": 1.0, "short_side": 30, "aspect": 1.5},
   ],
   "elastic": [
     {"sigma": 3.0},
     {"sigma": 0.0, "shift": 6.0},
     {"grid": 5, "degrees": 40.0, "shift": 4.0, "boundary": "fill"},
     {"boundary": "fill", "fill": 9.0},
+    {"sigma": 3.0, "degrees": 9.0, "shift": 4.0, "probability": 0.5},
   ],
   "rotate": [
     {"degrees": 60.0},
     {"degrees": 0.0, "quarter_turns": True},
     {"degrees": 20.0, "quarter_turns": True, "boundary": "reflect"},
+    {"degrees": 20.0, "quarter_turns": True, "probability": 0.5},
   ],
-  "jitter": [{"pixels": 5}, {"pixels": 40, "boundary": "reflect"}],
+  "perspective": [
+    {"distortion": 0.24},
+    {"boundary": "reflect"},
+    {"fill": 3.0, "probability": 0.5},
+  ],
+  "jitter": [
+    {"pixels": 5},
+    {"pixels": 40, "boundary": "reflect"},
+    {"probability": 0.5},
+  ],
   "random_crop": [
     {"size": (9, 14)},
     {"size": (30, 14), "fill": 3.0},
     {"size": (30, 50), "boundary": "reflect"},
+    {"size": (5, 4), "max_share": 0.35},
+    {"size": (5, 4), "max_share": 0.01},
+    {"size": (30, 4), "max_share": 0.3, "boundary": "reflect"},
+    {"size": (30, 4), "max_share": 0.34, "tries": 3},
   ],
   "center_crop": [{"size": (9, 14)}, {"size": (30, 31)}],
   "pad_to": [
@@ -64,6 +82,16 @@ PARAMETERS = {
     {"hue": 0.2, "gamma": 0.5},
     {"contrast": 0.0, "saturation": 0.0},
     {"brightness": 0.0, "saturation": 0.9},
+    {"probability": 0.5},
+  ],
+  "grey_values": [{}, {"strength": 2.0, "segments": 7}, {"probability": 0.5}],
+  "blur": [{}, {"sigma": 6.0}, {"probability": 0.5}],
+  "noise": [{}, {"sigma": 40.0}, {"probability": 0.5}],
+  "cut_out": [
+    {},
+    {"count": 3, "minimum": 0.0, "maximum": 0.5, "fill": (1, 2, 3)},
+    {"count": 2, "keep_label": True},
+    {"probability": 0.5},
   ],
 }
 CASES = [(name, each) for name, many in PARAMETERS.items() for each in many]
@@ -93,7 +121,9 @@ def drawing_from(monkeypatch, seed):
     return (low + np.floor(drawn * (high - low))).astype(np.int32)
 
   def normal(rng, shape):
-    return rng.standard_normal(tuple(shape), np.float32)
+    # What a place draws does not hang on what lies beyond it.
+    drawn = rng.standard_normal((64, 64, 4), np.float32)
+    return drawn[tuple(slice(int(side)) for side in shape)]
 
   def their_uniform(shape, seed, minval=0, maxval=1, dtype=tf.float32):
     draw = uniform if dtype == tf.float32 else integers
@@ -252,7 +282,7 @@ def test_the_same_nodes_make_the_same_surface(grid, size):
   nodes = nodes.astype(np.float32)
   theirs = elastic.bicubic_surface(tf.constant(nodes), size)
   rows, columns = jnp.arange(size[0])[:, None], jnp.arange(size[1])[None]
-  ours = jax.jit(device_transforms.bicubic_surface)(
+  ours = jax.jit(device_warps.bicubic_surface)(
     jnp.asarray(nodes), tuple(map(jnp.asarray, size)), rows, columns
   )
   np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-4)
@@ -324,9 +354,12 @@ CHAINS = {
   ),
   "camvid": (
     ("random_scale", {"minimum": 0.8, "maximum": 1.25}),
-    ("random_crop", {"size": (45, 50)}),
+    ("random_crop", {"size": (45, 50), "max_share": 0.3}),
     ("flip", {}),
     ("photometric", {"gamma": 0.3}),
+    ("blur", {}),
+    ("noise", {}),
+    ("cut_out", {}),
   ),
   "interpolated twice": (
     ("random_scale", {"minimum": 0.8, "maximum": 1.25}),
@@ -372,6 +405,14 @@ def test_a_chain_of_transforms_gives_the_same_example(recipe, monkeypatch):
     ("rotate", {"boundary": "wrap"}),
     ("resize", {"size": (4, 4, 3)}),
     ("elastic", {"grid": 2}),
+    ("random_scale", {"aspect": 0.5}),
+    ("random_crop", {"size": (4, 4), "max_share": 1.5}),
+    ("random_crop", {"size": (4, 4), "max_share": 0.5, "tries": 0}),
+    ("perspective", {"distortion": 0.25}),
+    ("grey_values", {"segments": 1}),
+    ("noise", {"probability": 1.5}),
+    ("cut_out", {"minimum": 0.5, "maximum": 0.2}),
+    ("cut_out", {"count": -1}),
   ],
 )
 def test_impossible_parameters_are_refused(name, parameters):
@@ -453,7 +494,7 @@ def test_displacements_have_the_given_deviation_in_pixels():
   maps = {"image": ramp, "label": jnp.zeros((101, 5), jnp.uint8)}
   shown = jax.jit(
     jax.vmap(
-      lambda key: device_transforms.elastic(
+      lambda key: device_warps.elastic(
         views.of_maps(maps), key, sigma=10.0
       ).whole()["image"][50, ::2, 0]
     )

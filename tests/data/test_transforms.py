@@ -19,7 +19,12 @@ STRONG = {
   "center_crop": {"size": (9, 14)},
   "pad_to": {"size": (15, 15)},
   "flip": {"vertical": True},
+  "perspective": {"distortion": 0.2},
   "photometric": {"hue": 0.2, "gamma": 0.5},
+  "grey_values": {"strength": 2.0},
+  "blur": {"sigma": 4.0},
+  "noise": {"sigma": 40.0},
+  "cut_out": {"count": 2, "maximum": 0.6},
 }
 # ... and with parameters that change nothing.
 IDLE = {
@@ -32,7 +37,12 @@ IDLE = {
   "center_crop": {"size": (10, 13)},
   "pad_to": {"size": (3, 13)},
   "flip": {"vertical": True, "probability": 0.0},
+  "perspective": {"distortion": 0.0},
   "photometric": {"brightness": 0.0, "contrast": 0.0, "saturation": 0.0},
+  "grey_values": {"strength": 0.0},
+  "blur": {"sigma": 0.0},
+  "noise": {"sigma": 0.0},
+  "cut_out": {"count": 0},
 }
 each_transform = pytest.mark.parametrize("name", list(transforms.TRANSFORMS))
 
