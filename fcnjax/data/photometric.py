@@ -176,22 +176,19 @@ def blur(
   own = tf.random.stateless_uniform([], seed, 0.0, sigma)
   # Narrower than this, nothing is left of the neighbours in float32.
   own = tf.maximum(own, 0.05)
-  taps = tf.exp(-0.5 * (tf.range(-radius, radius + 1.0) / own) ** 2)
+  taps = tf.exp(-0.5 * tf.square(tf.range(-radius, radius + 1.0) / own))
   taps /= tf.reduce_sum(taps)
 
   def change(image):
-    for axis in (0, 1):
-      length = tf.shape(image)[axis]
-      places = tf.range(-radius, length + radius)
-      padded = tf.gather(image, geometry.reflect(places, length), axis=axis)
-      parts = [
-        padded[:, i : i + length] if axis else padded[i : i + length]
-        for i in range(2 * radius + 1)
-      ]
-      image = tf.add_n(
-        [tap * part for tap, part in zip(tf.unstack(taps), parts)]
+    planes = tf.transpose(image, [2, 0, 1])[..., None]
+    for axis in (1, 2):
+      length = tf.shape(planes)[axis]
+      places = geometry.reflect(tf.range(-radius, length + radius), length)
+      kernel = tf.reshape(taps, [-1, 1, 1, 1] if axis == 1 else [1, -1, 1, 1])
+      planes = tf.nn.conv2d(
+        tf.gather(planes, places, axis=axis), kernel, strides=1, padding="VALID"
       )
-    return image
+    return tf.transpose(planes[..., 0], [1, 2, 0])
 
   return _changed(example, seed, change, probability)
 
