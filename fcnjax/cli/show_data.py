@@ -14,7 +14,7 @@ import PIL.PngImagePlugin
 
 from fcnjax import errors
 from fcnjax.cli import batches as batches_lib, open_data
-from fcnjax.report import contact_sheet
+from fcnjax.report import contact_sheet, overlays
 from fcnjax.training import sharding
 
 DRAWS = 4  # augmented pictures of an example
@@ -59,7 +59,7 @@ def run(
     raise errors.InputError(f"the split {split!r} has no examples.")
   if which == "train":
     rows = _augmented(config, source, count)
-    words = f"seed {config.seed}, by {_path(config, source)}"
+    words = f"seed {config.seed}"
     if not config.data.transforms:
       words += ", no data.transforms"
   else:
@@ -87,9 +87,11 @@ def _plain(source: Any, count: int) -> list[contact_sheet.Row]:
 
 def _originals(example: dict[str, Any]) -> list[contact_sheet.Picture]:
   image, label = example["image"], example["label"]
+  # What is evaluated may have labels of another resolution.
+  shown = overlays.nearest(label, image.shape[:2])
   return [
     contact_sheet.Picture(image, None, f"image, {_size(image)}"),
-    contact_sheet.Picture(image, label, f"label, {_size(label)}"),
+    contact_sheet.Picture(image, shown, f"label, {_size(label)}"),
   ]
 
 

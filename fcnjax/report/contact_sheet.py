@@ -76,7 +76,7 @@ def draw(
   across = max(1, (width - 2 * _MARGIN) // _legend_width(legend))
   down = math.ceil(len(legend) / across)
   top = _MARGIN + 2 * _LINE
-  height = top + sum(heights) + (down + 1) * _LINE + _MARGIN
+  height = top + sum(heights) + down * _LINE + _MARGIN
 
   sheet = PIL.Image.new("RGB", (width, height), _PAPER)
   pen = PIL.ImageDraw.Draw(sheet)
@@ -132,7 +132,7 @@ def _painted(
   known = (label >= 0) & (label < len(colors))
   mixed = 0.35 * inner + 0.65 * _hatch(label.shape)
   painted = np.where(known[..., None], painted, mixed).astype(np.uint8)
-  painted[_edges(np.where(known, label, -1))] = 255
+  painted[_edges(label, known)] = 255
   image[first[0] : last[0], first[1] : last[1]] = painted
   if any(first):
     y, x = max(0, first[0] - 1), max(0, first[1] - 1)
@@ -141,11 +141,18 @@ def _painted(
   return image
 
 
-def _edges(label: Integer[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
-  """Returns where the pixel below or to the right is of another class."""
+def _edges(
+  label: Integer[np.ndarray, "h w"], known: Bool[np.ndarray, "h w"]
+) -> Bool[np.ndarray, "h w"]:
+  """Returns where a class has another one below or to the right.
+
+  The hatch around what is ignored is line enough.
+  """
   edges = np.zeros(label.shape, bool)
-  edges[:-1] |= label[:-1] != label[1:]
-  edges[:, :-1] |= label[:, :-1] != label[:, 1:]
+  edges[:-1] |= (label[:-1] != label[1:]) & known[:-1] & known[1:]
+  edges[:, :-1] |= (
+    (label[:, :-1] != label[:, 1:]) & known[:, :-1] & known[:, 1:]
+  )
   return edges
 
 
