@@ -147,23 +147,29 @@ def blur(
   view = views.computed(view)
   blurred = _colours(view.whole()["image"])
   for axis in (0, 1):
-    places = jnp.arange(blurred.shape[axis])
-    blurred = sum(
-      taps[i]
-      * jnp.take(
-        blurred,
-        views.reflect(places + (i - radius), view.size[axis]),
-        axis=axis,
-        mode="clip",
-      )
-      for i in range(2 * radius + 1)
-    )
+    blurred = _convolved(blurred, taps, view.size[axis], axis)
 
   def change(image, rows, columns):
     del image
     return blurred[rows, columns]
 
   return _changed(view, key, change, probability)
+
+
+def _convolved(
+  image: Float[Array, "h w c"],
+  taps: Float[Array, "t"],
+  length: views.Side,
+  axis: int,
+) -> Float[Array, "h w c"]:
+  """Returns the image convolved along an axis, mirrored at `length`."""
+  places = jnp.arange(image.shape[axis]) - len(taps) // 2
+
+  def add(i, total):
+    index = views.reflect(places + i, length)
+    return total + taps[i] * jnp.take(image, index, axis=axis, mode="clip")
+
+  return jax.lax.fori_loop(0, len(taps), add, jnp.zeros_like(image))
 
 
 def happens(key: Key[Array, ""], probability: float) -> Bool[Array, ""]:
