@@ -89,7 +89,8 @@ def get_config() -> ml_collections.ConfigDict:
         # These are the embedded scenes'.
         "mean": (125.0,),
         "std": (52.0,),
-        # (name, {parameters}) of fcnjax/data/transforms.py, in this order.
+        # (name, {parameters}), in this order; docs/data.md lists them, and
+        # show-data shows what they make of the images.
         "transforms": (),
         # Pixels that a network of valid convolutions loses on each side; the
         # labels of the training batches are cut by as much.

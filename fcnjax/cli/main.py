@@ -133,6 +133,36 @@ def _parser() -> argparse.ArgumentParser:
     "--config.data.root=DIR",
   )
 
+  show = command(
+    "show-data",
+    "Write a picture of what the network will see: training examples beside "
+    "their images, classes painted over them, what is ignored hatched. A row "
+    "has up to four examples that training makes of one image, of the config's "
+    "seed, in the steps that stand below them.",
+    "--config.seed=1 --config.data.transforms=\"(('flip', {}),)\"",
+  )
+  _add_config(show)
+  show.add_argument(
+    "--output",
+    default="show_data.png",
+    metavar="FILE.png",
+    help="default: show_data.png; a file that show-data did not write is never "
+    "replaced",
+  )
+  show.add_argument(
+    "--count",
+    type=int,
+    default=6,
+    metavar="N",
+    help="images, one a row; default: 6",
+  )
+  show.add_argument(
+    "--split",
+    choices=("train", "eval"),
+    default="train",
+    help="train (default): augmented as for training; eval: as evaluated",
+  )
+
   models = command("models", "List the networks and their figures.")
   models.add_argument("names", nargs="*", metavar="NAME", help="default: all")
   models.add_argument(
@@ -209,7 +239,12 @@ def _run(arguments: argparse.Namespace, overrides: Sequence[str]) -> None:
 
   from fcnjax.cli import config as configs
 
-  if arguments.command in ("train", "check-data", "prepare-folder"):
+  if arguments.command in (
+    "train",
+    "check-data",
+    "prepare-folder",
+    "show-data",
+  ):
     config = configs.override(configs.load(arguments.config), overrides)
     configs.check(config)
     if arguments.command == "train":
@@ -223,6 +258,15 @@ def _run(arguments: argparse.Namespace, overrides: Sequence[str]) -> None:
       from fcnjax.cli import prepare
 
       prepare.run_folder(config, arguments.output)
+    elif arguments.command == "show-data":
+      from fcnjax.cli import show_data
+
+      show_data.run(
+        config,
+        pathlib.Path(arguments.output),
+        count=arguments.count,
+        which=arguments.split,
+      )
     else:
       from fcnjax.cli import check_data
 

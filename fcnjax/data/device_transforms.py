@@ -12,14 +12,14 @@ import math
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Key
 import numpy as np
 
-from fcnjax.data import views
+from fcnjax import typing
+from fcnjax.data import device_photometric, device_warps, views
 
 View = views.View
 PerChannel = views.PerChannel
-_EXACT = jax.lax.Precision.HIGHEST
 
 
 def resize(
@@ -42,12 +42,14 @@ def random_scale(
   maximum: float = 2.0,
   step: float = 0.0,
   short_side: int = 0,
+  aspect: float = 1.0,
 ) -> View:
   """Returns the example enlarged or shrunk by a random factor."""
-  if not 0 < minimum <= maximum or step < 0:
+  if not 0 < minimum <= maximum or step < 0 or aspect < 1:
     raise ValueError(
-      "random_scale needs 0 < minimum <= maximum and step >= 0, got "
-      f"minimum={minimum}, maximum={maximum}, step={step}."
+      "random_scale needs 0 < minimum <= maximum, step >= 0 and aspect >= 1, "
+      f"got minimum={minimum}, maximum={maximum}, step={step}, "
+      f"aspect={aspect}."
     )
   greatest = maximum
   if step:
@@ -57,8 +59,14 @@ def random_scale(
     factor = minimum + step * drawn.astype(jnp.float32)
   else:
     factor = jax.random.uniform(key, (), minval=minimum, maxval=maximum)
-  largest = _scaled(view.largest, greatest, short_side, np)
-  if view.fixed and greatest == minimum:
+  if aspect != 1:
+    limit = math.log(aspect) / 2
+    drawn = jax.random.uniform(
+      jax.random.fold_in(key, 1), (), minval=-limit, maxval=limit
+    )
+    factor = factor * jnp.exp(jnp.stack([drawn, -drawn]))
+  largest = _scaled(view.largest, greatest * math.sqrt(aspect), short_side, np)
+  if view.fixed and greatest == minimum and aspect == 1:
     height, width = (int(side) for side in largest[0])
     return views.resized(view, (height, width))
   size = _scaled(jnp.asarray(view.size), factor, short_side, jnp)
@@ -73,16 +81,39 @@ def random_crop(
   size: Sequence[int],
   boundary: str = "fill",
   fill: PerChannel = 0.0,
+  max_share: float = 1.0,
+  tries: int = 10,
 ) -> View:
   """Returns a window of a fixed size at a random place."""
+  if not 0 < max_share <= 1 or tries < 1:
+    raise ValueError(
+      "random_crop needs 0 < max_share <= 1 and tries >= 1, got "
+      f"max_share={max_share}, tries={tries}."
+    )
   size = _size(size)
-  room = jnp.asarray(view.size) - jnp.asarray(size)
+  room = (jnp.asarray(view.size) - jnp.asarray(size))[None]
   places = (jnp.abs(room) + 1).astype(jnp.float32)
-  drawn = (jax.random.uniform(key, (2,)) * places).astype(jnp.int32)
-  drawn = jnp.minimum(drawn, jnp.abs(room))
-  return views.window(
-    view, jnp.minimum(room, 0) + drawn, size, boundary=boundary, fill=fill
-  )
+  balanced = max_share < 1
+  drawn = jax.random.uniform(key, (tries, 2) if balanced else (2,))
+  drawn = (jnp.reshape(drawn, (-1, 2)) * places).astype(jnp.int32)
+  offsets = jnp.minimum(room, 0) + jnp.minimum(drawn, jnp.abs(room))
+  best = 0
+  if balanced:
+
+    def share(offset):
+      window = views.window(view, offset, size, boundary=boundary)
+      counts = jnp.bincount(window.whole()["label"].ravel(), length=256)
+      counts = counts[: typing.IGNORE].astype(jnp.float32)
+      total = jnp.sum(counts)
+      return jnp.where(
+        total > 0, jnp.max(counts) / jnp.maximum(total, 1.0), 1.0
+      )
+
+    # One after the other: a window is not small.
+    shares = jax.lax.map(share, offsets)
+    good = shares <= max_share
+    best = jnp.where(good.any(), jnp.argmax(good), jnp.argmin(shares))
+  return views.window(view, offsets[best], size, boundary=boundary, fill=fill)
 
 
 def center_crop(
@@ -140,30 +171,6 @@ def flip(
   return views.mirrored(view, drawn & jnp.array([vertical, horizontal]))
 
 
-def rotate(
-  view: View,
-  key: Key[Array, ""],
-  *,
-  degrees: float = 10.0,
-  quarter_turns: bool = False,
-  boundary: str = "fill",
-  fill: PerChannel = 0.0,
-) -> View:
-  """Returns the example turned about its centre."""
-  if quarter_turns:
-    view = views.turned(view, jax.random.randint(key, (), 0, 4))
-  if not degrees:
-    return view
-  return elastic(
-    view,
-    jax.random.fold_in(key, 1),
-    sigma=0.0,
-    degrees=degrees,
-    boundary=boundary,
-    fill=fill,
-  )
-
-
 def jitter(
   view: View,
   key: Key[Array, ""],
@@ -171,175 +178,54 @@ def jitter(
   pixels: int = 32,
   boundary: str = "fill",
   fill: PerChannel = 0.0,
+  probability: float = 1.0,
 ) -> View:
   """Returns the example moved by up to `pixels` in both directions."""
   offset = jax.random.randint(key, (2,), -pixels, pixels + 1)
+  if probability != 1:
+    offset = offset * device_photometric.happens(key, probability)
   return views.window(
     view, offset, view.size, largest=view.largest, boundary=boundary, fill=fill
   )
 
 
-def elastic(
+def cut_out(
   view: View,
   key: Key[Array, ""],
   *,
-  grid: int = 3,
-  sigma: float = 10.0,
-  degrees: float = 0.0,
-  shift: float = 0.0,
-  boundary: str = "reflect",
+  count: int = 1,
+  minimum: float = 0.1,
+  maximum: float = 0.3,
+  keep_label: bool = False,
   fill: PerChannel = 0.0,
+  probability: float = 1.0,
 ) -> View:
-  """Returns the example smoothly deformed; optionally turned and moved too.
-
-  Source: U-Net (MICCAI 2015) section 3.1: a 3 x 3 grid, 10 pixels, bicubic.
-  """
-  fold = jax.random.fold_in
-  angle = offset = nodes = None
-  if degrees:
-    limit = math.radians(degrees)
-    angle = jax.random.uniform(fold(key, 1), (), minval=-limit, maxval=limit)
-  if shift:
-    offset = jax.random.uniform(fold(key, 2), (2,), minval=-shift, maxval=shift)
-  if sigma:
-    if grid < 3:
-      raise ValueError(f"grid must have at least 3 nodes a side, got {grid}.")
-    nodes = sigma * jax.random.normal(fold(key, 3), (grid, grid, 2))
-
-  def coordinates(rows, columns):
-    centre = [(jnp.asarray(s, jnp.float32) - 1) / 2 for s in view.size]
-    y = rows.astype(jnp.float32) - centre[0]
-    x = columns.astype(jnp.float32) - centre[1]
-    if angle is not None:
-      cosine, sine = jnp.cos(angle), jnp.sin(angle)
-      y, x = cosine * y + sine * x, cosine * x - sine * y
-    y, x = y + centre[0], x + centre[1]
-    if offset is not None:
-      y, x = y + offset[0], x + offset[1]
-    if nodes is not None:
-      field = bicubic_surface(nodes, view.size, rows, columns)
-      y, x = y + field[..., 0], x + field[..., 1]
-    return jnp.broadcast_arrays(y, x)
-
-  return views.warp(view, coordinates, boundary=boundary, fill=fill)
-
-
-def bicubic_surface(
-  nodes: Float[Array, "n m c"],
-  size: views.Size,
-  rows: Array,
-  columns: Array,
-) -> Float[Array, "h w c"]:
-  """Returns the surface through a regular grid of nodes, at some pixels.
-
-  elastic.py's, term by term; no matrix product, which some devices compute in
-  fewer bits.
-
-  Args:
-    nodes: at least 3 x 3; the corners lie on the centres of corner pixels.
-    size: height and width of the whole surface in pixels.
-    rows: integers that broadcast with the columns to [h, w].
-    columns: likewise.
-  """
-  vertical = _bicubic_weights(rows, size[0], nodes.shape[0])
-  horizontal = _bicubic_weights(columns, size[1], nodes.shape[1])
-  along = sum(
-    vertical[..., i, None, None] * nodes[i][None, None]
-    for i in range(nodes.shape[0])
-  )
-  return sum(
-    along[..., j, :] * horizontal[..., j, None] for j in range(nodes.shape[1])
-  )
-
-
-def _bicubic_weights(
-  pixels: Array, length: views.Side, nodes: int
-) -> Float[Array, "..."]:
-  """Returns [..., nodes]: each pixel as a sum of nodes."""
-  last = jnp.maximum(jnp.asarray(length, jnp.float32) - 1, 1.0)
-  place = pixels.astype(jnp.float32) * (nodes - 1) / last
-  # Nodes -1 and `nodes` exist only here; they are folded back below.
-  ghosts = jnp.arange(-1.0, nodes + 1.0)[None, None]
-  distance = jnp.abs(place[..., None] - ghosts)
-  near = (1.5 * distance - 2.5) * distance**2 + 1
-  far = ((-0.5 * distance + 2.5) * distance - 4) * distance + 2
-  weights = jnp.where(distance <= 1, near, jnp.where(distance < 2, far, 0.0))
-  ghost = np.zeros((1, 1, nodes), np.float32)
-  ghost[..., :3] = 3, -3, 1
-  return (
-    weights[..., 1:-1]
-    + weights[..., :1] * ghost
-    + weights[..., -1:] * ghost[..., ::-1]
-  )
-
-
-def photometric(
-  view: View,
-  key: Key[Array, ""],
-  *,
-  brightness: float = 0.125,
-  contrast: float = 0.25,
-  saturation: float = 0.25,
-  hue: float = 0.0,
-  gamma: float = 0.0,
-) -> View:
-  """Returns the example with its image's colours changed; nothing moves."""
-  strengths = [brightness, contrast, saturation, hue, gamma]
-  if not any(strengths):
+  """Returns the example with random rectangles erased from it."""
+  if not 0 <= minimum <= maximum <= 1 or count < 0:
+    raise ValueError(
+      "cut_out needs count >= 0 and 0 <= minimum <= maximum <= 1, got "
+      f"count={count}, minimum={minimum}, maximum={maximum}."
+    )
+  if not count:
     return view
-  drawn = jax.random.uniform(key, (5,), minval=-1.0, maxval=1.0)
-  drawn = drawn * jnp.asarray(strengths, jnp.float32)
+  shares = jax.random.uniform(key, (count, 2), minval=minimum, maxval=maximum)
+  places = jax.random.uniform(jax.random.fold_in(key, 1), (count, 2))
+  size = jnp.asarray(view.size)[None]
+  sides = jnp.round(shares * size.astype(jnp.float32)).astype(jnp.int32)
+  room = size - sides
+  first = (places * (room + 1).astype(jnp.float32)).astype(jnp.int32)
+  first = jnp.minimum(first, room)
+  if probability != 1:
+    sides = sides * device_photometric.happens(key, probability)
 
-  def recoloured(image):
-    if gamma:
-      base = jnp.clip(image / 255, 0.0, 1.0)
-      image = 255 * jnp.power(base, jnp.exp(drawn[4]))
-    if (saturation or hue) and image.shape[-1] >= 3:
-      colours = image[..., :3]
-      change = _colour_matrix(drawn[2], drawn[3]) - jnp.eye(3)
-      colours += jnp.einsum("...j,ij->...i", colours, change, precision=_EXACT)
-      image = jnp.concatenate([colours, image[..., 3:]], axis=-1)
-    return image
+  def mask(rows, columns):
+    inside = False
+    for i in range(count):
+      y, x = rows - first[i, 0], columns - first[i, 1]
+      inside |= (y >= 0) & (y < sides[i, 0]) & (x >= 0) & (x < sides[i, 1])
+    return inside
 
-  mean = None
-  if contrast:
-    # The mean is that of the whole image, whatever is cut from it later.
-    view = views.computed(view)
-    image = recoloured(view.whole()["image"])
-    rows, columns = (jnp.arange(side) for side in image.shape[:2])
-    own = (rows < view.size[0])[:, None] & (columns < view.size[1])[None, :]
-    total = jnp.sum(jnp.where(own[..., None], image, 0.0), axis=(0, 1))
-    area = jnp.asarray(view.size[0] * view.size[1], jnp.float32)
-    mean = (total / area)[None, None]
-
-  def at(rows, columns):
-    maps = view.at(rows, columns)
-    image = recoloured(maps["image"])
-    if contrast:
-      image += (image - mean) * drawn[1]
-    if brightness:
-      image += 255 * drawn[0]
-    return maps | {"image": jnp.clip(image, 0.0, 255.0)}
-
-  return View(view.size, view.largest, at)
-
-
-def _colour_matrix(
-  saturation: Float[Array, ""], hue: Float[Array, ""]
-) -> Float[Array, "3 3"]:
-  """Returns the 3x3 RGB matrix that turns and stretches YIQ's colour plane."""
-  to_yiq = np.array(
-    [[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]]
-  )
-  angle = 2 * math.pi * hue
-  a, b = (1 + saturation) * jnp.cos(angle), (1 + saturation) * jnp.sin(angle)
-  # From YIQ, change, to YIQ: the plane's two axes are changed, grey is kept.
-  rest = np.linalg.inv(to_yiq)
-  grey = rest[:, :1] @ to_yiq[:1]
-  along = rest[:, 1:] @ to_yiq[1:]
-  across = rest[:, 2:] @ to_yiq[1:2] - rest[:, 1:2] @ to_yiq[2:]
-  grey, along, across = (m.astype(np.float32) for m in (grey, along, across))
-  return grey + a * along + b * across
+  return views.erased(view, mask, fill=fill, keep_label=keep_label)
 
 
 def _scaled(size, factor, short_side, numpy):
@@ -364,12 +250,17 @@ def _size(size: Sequence[int]) -> tuple[int, int]:
 TRANSFORMS = {
   "resize": resize,
   "random_scale": random_scale,
-  "elastic": elastic,
-  "rotate": rotate,
+  "elastic": device_warps.elastic,
+  "rotate": device_warps.rotate,
+  "perspective": device_warps.perspective,
   "jitter": jitter,
   "random_crop": random_crop,
   "center_crop": center_crop,
   "pad_to": pad_to,
   "flip": flip,
-  "photometric": photometric,
+  "photometric": device_photometric.photometric,
+  "grey_values": device_photometric.grey_values,
+  "blur": device_photometric.blur,
+  "noise": device_photometric.noise,
+  "cut_out": cut_out,
 }

@@ -209,6 +209,27 @@ def turned(example: Example, turns: tf.Tensor) -> Example:
   )
 
 
+def erased(
+  example: Example, mask: tf.Tensor, *, fill: PerChannel, keep_label: bool
+) -> Example:
+  """Returns the example with nothing where the mask is true.
+
+  Args:
+    example: image, label and optional weight.
+    mask: bool [h, w].
+    fill: the colour there, in [0, 255].
+    keep_label: whether labels and weight stay as they are; otherwise they
+      become 255 and 0.
+  """
+
+  def erase(values, outside):
+    here = tf.reshape(mask, _leading(mask, values.ndim))
+    return tf.where(here, tf.cast(outside, values.dtype), values)
+
+  changed = _mapped(example, erase, fill)
+  return {**example, "image": changed["image"]} if keep_label else changed
+
+
 def _mapped(
   example: Example,
   function: Callable[[tf.Tensor, Any], tf.Tensor],

@@ -1,11 +1,18 @@
-"""Random changes of an image's colours and grey values."""
+"""Random changes of an image's colours and grey values; nothing moves.
 
-from collections.abc import Sequence
+All of them concern the first three channels as red, green and blue, or, of an
+image of one or two channels, the first as grey. What lies behind (depth, alpha,
+a second image) is no colour and stays as it is.
+"""
+
+from collections.abc import Callable, Sequence
 import math
 
 import tensorflow as tf
 
 from fcnjax.data import geometry
+
+_fold = tf.random.experimental.stateless_fold_in
 
 
 def photometric(
@@ -17,12 +24,12 @@ def photometric(
   saturation: float = 0.25,
   hue: float = 0.0,
   gamma: float = 0.0,
+  probability: float = 1.0,
 ) -> geometry.Example:
-  """Returns the example with its image's colours changed; nothing moves.
+  """Returns the example with its image's colours changed.
 
   Each strength s draws one u, uniform in [-s, s]; 0 leaves that part out.
-  Saturation and hue concern the first three channels as red, green and blue;
-  an image of one or two channels has grey-value variation only.
+  An image of one or two channels has no saturation and no hue.
 
   Args:
     example: image, label and optional weight.
@@ -32,29 +39,197 @@ def photometric(
     saturation: multiplies the distance from the pixel's grey by 1 + u.
     hue: turns the colour circle by u whole turns; at most 0.5.
     gamma: raises the value, as a part of 255, to the power exp(u).
+    probability: with which anything changes, in [0, 1].
 
   Returns:
-    The example; image values cut to [0, 255].
+    The example; colours cut to [0, 255].
   """
   strengths = [brightness, contrast, saturation, hue, gamma]
+  if not any(strengths):
+    return example
   drawn = tf.random.stateless_uniform([5], seed, -1.0, 1.0)
   drawn *= tf.constant(strengths, tf.float32)
+
+  def change(image):
+    if gamma:
+      base = tf.clip_by_value(image / 255, 0.0, 1.0)
+      image = 255 * tf.pow(base, tf.exp(drawn[4]))
+    if (saturation or hue) and image.shape[-1] == 3:
+      matrix = _colour_matrix(drawn[2], drawn[3]) - tf.eye(3)
+      image += tf.tensordot(image, matrix, axes=[[-1], [1]])
+    if contrast:
+      image += (image - tf.reduce_mean(image, axis=[0, 1])) * drawn[1]
+    if brightness:
+      image += 255 * drawn[0]
+    return image
+
+  return _changed(example, seed, change, probability)
+
+
+def grey_values(
+  example: geometry.Example,
+  seed: tf.Tensor | Sequence[int],
+  *,
+  strength: float = 0.5,
+  segments: int = 4,
+  probability: float = 1.0,
+) -> geometry.Example:
+  """Returns the example with a random monotone curve on each channel's values.
+
+  The curve leads from 0 to 0 and from 255 to 255, in straight segments over
+  equal parts of [0, 255]. Their slopes are in the ratios of exp(u), with one u,
+  uniform in [-strength, strength], for each segment and channel. So bright
+  stays brighter than dark, but by how much varies from grey to grey.
+
+  Args:
+    example: image, label and optional weight.
+    seed: the stateless seed.
+    strength: 0 changes nothing.
+    segments: of the curve; at least 2.
+    probability: with which anything changes, in [0, 1].
+
+  Returns:
+    The example; colours cut to [0, 255].
+
+  Raises:
+    ValueError: if there are fewer than two segments.
+
+  Source: U-Net (MICCAI 2015) section 3.1 asks for robustness to "gray value
+  variations" and leaves open which; this definition is ours.
+  """
+  if segments < 2:
+    raise ValueError(f"segments must be at least 2, got {segments}.")
+  if not strength:
+    return example
+  channels = _colours(example["image"])
+  slopes = tf.exp(
+    tf.random.stateless_uniform([segments, channels], seed, -strength, strength)
+  )
+  rises = 255 * slopes / tf.reduce_sum(slopes, axis=0)
+
+  def change(image):
+    place = tf.clip_by_value(image, 0.0, 255.0) * (segments / 255)
+    curve = tf.zeros_like(image)
+    for i in range(segments):
+      curve += rises[i] * tf.clip_by_value(place - i, 0.0, 1.0)
+    return curve
+
+  return _changed(example, seed, change, probability)
+
+
+def noise(
+  example: geometry.Example,
+  seed: tf.Tensor | Sequence[int],
+  *,
+  sigma: float = 10.0,
+  probability: float = 1.0,
+) -> geometry.Example:
+  """Returns the example with Gaussian noise, independent for each value.
+
+  Args:
+    example: image, label and optional weight.
+    seed: the stateless seed.
+    sigma: the greatest standard deviation, in grey values of 255; an image's
+      own is uniform in [0, sigma].
+    probability: with which anything changes, in [0, 1].
+
+  Returns:
+    The example; colours cut to [0, 255].
+  """
+  if not sigma:
+    return example
+  own = tf.random.stateless_uniform([], seed, 0.0, sigma)
+
+  def change(image):
+    return image + own * tf.random.stateless_normal(
+      tf.shape(image), _fold(seed, 1)
+    )
+
+  return _changed(example, seed, change, probability)
+
+
+def blur(
+  example: geometry.Example,
+  seed: tf.Tensor | Sequence[int],
+  *,
+  sigma: float = 1.5,
+  probability: float = 1.0,
+) -> geometry.Example:
+  """Returns the example with its image convolved with a Gaussian.
+
+  The Gaussian is sampled at the pixels, cut at three times the greatest sigma
+  and sums to one; borders are mirrored.
+
+  Args:
+    example: image, label and optional weight.
+    seed: the stateless seed.
+    sigma: the greatest standard deviation in pixels; an image's own is uniform
+      in [0, sigma].
+    probability: with which anything changes, in [0, 1].
+
+  Returns:
+    The example; colours cut to [0, 255].
+  """
+  if not sigma:
+    return example
+  radius = math.ceil(3 * sigma)
+  own = tf.random.stateless_uniform([], seed, 0.0, sigma)
+  # Narrower than this, nothing is left of the neighbours in float32.
+  own = tf.maximum(own, 0.05)
+  taps = tf.exp(-0.5 * tf.square(tf.range(-radius, radius + 1.0) / own))
+  taps /= tf.reduce_sum(taps)
+
+  def change(image):
+    planes = tf.transpose(image, [2, 0, 1])[..., None]
+    for axis in (1, 2):
+      length = tf.shape(planes)[axis]
+      places = geometry.reflect(tf.range(-radius, length + radius), length)
+      kernel = tf.reshape(taps, [-1, 1, 1, 1] if axis == 1 else [1, -1, 1, 1])
+      planes = tf.nn.conv2d(
+        tf.gather(planes, places, axis=axis), kernel, strides=1, padding="VALID"
+      )
+    return tf.transpose(planes[..., 0], [1, 2, 0])
+
+  return _changed(example, seed, change, probability)
+
+
+def happens(seed: tf.Tensor | Sequence[int], probability: float) -> tf.Tensor:
+  """Returns whether a transform of this seed happens, a boolean.
+
+  Raises:
+    ValueError: if the probability is not in [0, 1].
+  """
+  if not 0 <= probability <= 1:
+    raise ValueError(f"probability must be in [0, 1], got {probability}.")
+  return tf.random.stateless_uniform([], _fold(seed, 9)) < probability
+
+
+def _colours(image: tf.Tensor) -> int:
+  """Returns how many of the first channels are colours."""
+  return 3 if image.shape[-1] >= 3 else 1
+
+
+def _changed(
+  example: geometry.Example,
+  seed: tf.Tensor | Sequence[int],
+  change: Callable[[tf.Tensor], tf.Tensor],
+  probability: float,
+) -> geometry.Example:
+  """Returns the example with its colours changed and cut to [0, 255], or not.
+
+  Args:
+    example: image, label and optional weight.
+    seed: of the transform.
+    change: float32 [h, w, 1 or 3] -> the same.
+    probability: with which anything changes.
+  """
   image = example["image"]
-  if gamma:
-    base = tf.clip_by_value(image / 255, 0.0, 1.0)
-    image = 255 * tf.pow(base, tf.exp(drawn[4]))
-  if (saturation or hue) and image.shape[-1] >= 3:
-    colours = image[..., :3]
-    change = _colour_matrix(drawn[2], drawn[3]) - tf.eye(3)
-    colours += tf.tensordot(colours, change, axes=[[-1], [1]])
-    image = tf.concat([colours, image[..., 3:]], axis=-1)
-  if contrast:
-    image += (image - tf.reduce_mean(image, axis=[0, 1])) * drawn[1]
-  if brightness:
-    image += 255 * drawn[0]
-  if any(strengths):
-    image = tf.clip_by_value(image, 0.0, 255.0)
-  return {**example, "image": image}
+  count = _colours(image)
+  before = image[..., :count]
+  after = tf.clip_by_value(change(before), 0.0, 255.0)
+  if probability != 1:
+    after = tf.where(happens(seed, probability), after, before)
+  return {**example, "image": tf.concat([after, image[..., count:]], axis=-1)}
 
 
 def _colour_matrix(saturation: tf.Tensor, hue: tf.Tensor) -> tf.Tensor:

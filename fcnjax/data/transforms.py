@@ -17,10 +17,12 @@ import math
 
 import tensorflow as tf
 
-from fcnjax.data import elastic as elastic_lib, geometry, photometric
+from fcnjax import typing
+from fcnjax.data import geometry, photometric, warps
 
 Example = geometry.Example
 PerChannel = geometry.PerChannel
+_fold = tf.random.experimental.stateless_fold_in
 
 
 def resize(
@@ -53,6 +55,7 @@ def random_scale(
   maximum: float = 2.0,
   step: float = 0.0,
   short_side: int = 0,
+  aspect: float = 1.0,
 ) -> Example:
   """Returns the example enlarged or shrunk by a random factor.
 
@@ -65,17 +68,20 @@ def random_scale(
       minimum + step, ... up to maximum.
     short_side: what the factor multiplies: 0, the image as it is; otherwise
       the image whose shorter side has this many pixels.
+    aspect: at least 1; the ratio of height to width is multiplied by a number
+      in [1 / aspect, aspect], whose logarithm is uniform; the area is not.
 
   Returns:
     The example with sides of round(factor * side) pixels, at least 1.
 
   Raises:
-    ValueError: if the factors are not positive and ascending.
+    ValueError: if the factors are not positive and ascending, or aspect < 1.
   """
-  if not 0 < minimum <= maximum or step < 0:
+  if not 0 < minimum <= maximum or step < 0 or aspect < 1:
     raise ValueError(
-      "random_scale needs 0 < minimum <= maximum and step >= 0, got "
-      f"minimum={minimum}, maximum={maximum}, step={step}."
+      "random_scale needs 0 < minimum <= maximum, step >= 0 and aspect >= 1, "
+      f"got minimum={minimum}, maximum={maximum}, step={step}, "
+      f"aspect={aspect}."
     )
   if step:
     count = int(math.floor((maximum - minimum) / step + 1e-6)) + 1
@@ -86,6 +92,10 @@ def random_scale(
   size = tf.cast(tf.shape(example["label"]), tf.float32)
   if short_side:
     factor *= short_side / tf.reduce_min(size)
+  if aspect != 1:
+    limit = math.log(aspect) / 2
+    drawn = tf.random.stateless_uniform([], _fold(seed, 1), -limit, limit)
+    factor *= tf.exp(tf.stack([drawn, -drawn]))
   size = tf.maximum(tf.cast(tf.round(size * factor), tf.int32), 1)
   return geometry.resized(example, size)
 
@@ -97,6 +107,8 @@ def random_crop(
   size: Sequence[int],
   boundary: str = "fill",
   fill: PerChannel = 0.0,
+  max_share: float = 1.0,
+  tries: int = 10,
 ) -> Example:
   """Returns a window of a fixed size at a random place.
 
@@ -107,18 +119,76 @@ def random_crop(
     boundary: "fill" or "reflect"; used if the image is smaller than the
       window, which then lies around it, at random too.
     fill: the colour of the padding, one value or one a channel, in [0, 255].
+    max_share: below 1, windows that one class rules are avoided: of the places
+      that are drawn one after the other the first is taken where the most
+      frequent class has at most this share of the pixels that have a class
+      (label < 255). If there is none, it is the one where that share is
+      least, and the first of those. No class at all counts as a share of 1.
+    tries: how many places are drawn at most; used with max_share.
 
   Returns:
     The example at exactly that size.
+
+  Raises:
+    ValueError: if max_share is not in (0, 1] or tries is less than 1.
   """
+  if not 0 < max_share <= 1 or tries < 1:
+    raise ValueError(
+      "random_crop needs 0 < max_share <= 1 and tries >= 1, got "
+      f"max_share={max_share}, tries={tries}."
+    )
   size = _size(size)
   room = tf.shape(example["label"]) - size
   places = tf.cast(tf.abs(room) + 1, tf.float32)
-  drawn = tf.random.stateless_uniform([2], seed) * places
-  drawn = tf.minimum(tf.cast(drawn, tf.int32), tf.abs(room))
-  return geometry.window(
-    example, tf.minimum(room, 0) + drawn, size, boundary=boundary, fill=fill
-  )
+  balanced = max_share < 1
+  drawn = tf.random.stateless_uniform([tries, 2] if balanced else [2], seed)
+  drawn = tf.cast(drawn * places, tf.int32)
+  offset = tf.minimum(room, 0) + tf.minimum(drawn, tf.abs(room))
+  if balanced:
+    offset = _balanced(
+      example["label"], offset, size, boundary=boundary, max_share=max_share
+    )
+  return geometry.window(example, offset, size, boundary=boundary, fill=fill)
+
+
+def _balanced(
+  label: tf.Tensor,
+  offsets: tf.Tensor,
+  size: tf.Tensor,
+  *,
+  boundary: str,
+  max_share: float,
+) -> tf.Tensor:
+  """Returns the first of int32 [n, 2] offsets that no class rules, or the best.
+
+  Windows are looked at until one is good enough.
+  """
+
+  def go_on(number, least, best):
+    del best
+    return (number < tf.shape(offsets)[0]) & (least > max_share)
+
+  def look(number, least, best):
+    window = geometry.window(
+      {"label": label}, offsets[number], size, boundary=boundary
+    )["label"]
+    counts = tf.math.bincount(
+      tf.cast(tf.reshape(window, [-1]), tf.int32), minlength=256, maxlength=256
+    )[: typing.IGNORE]
+    total = tf.reduce_sum(counts)
+    share = tf.cast(tf.reduce_max(counts), tf.float32) / tf.cast(
+      tf.maximum(total, 1), tf.float32
+    )
+    share = tf.where(total > 0, share, 1.0)
+    better = share < least
+    return (
+      number + 1,
+      tf.where(better, share, least),
+      tf.where(better, offsets[number], best),
+    )
+
+  # 2 is more than any share.
+  return tf.while_loop(go_on, look, (0, tf.constant(2.0), offsets[0]))[2]
 
 
 def center_crop(
@@ -177,42 +247,6 @@ def flip(
   return geometry.mirrored(example, drawn & tf.constant([vertical, horizontal]))
 
 
-def rotate(
-  example: Example,
-  seed: tf.Tensor | Sequence[int],
-  *,
-  degrees: float = 10.0,
-  quarter_turns: bool = False,
-  boundary: str = "fill",
-  fill: PerChannel = 0.0,
-) -> Example:
-  """Returns the example turned about its centre.
-
-  Args:
-    example: image, label and optional weight.
-    seed: the stateless seed.
-    degrees: the angle is uniform in [-degrees, degrees]; the size stays, the
-      corners are cut. 0 samples nothing.
-    quarter_turns: turns by 0, 90, 180 or 270 degrees first, without any
-      interpolation; swaps the sides of an image that is not square.
-    boundary: "fill" or "reflect".
-    fill: the colour of the padding, one value or one a channel, in [0, 255].
-  """
-  if quarter_turns:
-    turns = tf.random.stateless_uniform([], seed, 0, 4, dtype=tf.int32)
-    example = geometry.turned(example, turns)
-  if not degrees:
-    return example
-  return elastic(
-    example,
-    tf.random.experimental.stateless_fold_in(seed, 1),
-    sigma=0.0,
-    degrees=degrees,
-    boundary=boundary,
-    fill=fill,
-  )
-
-
 def jitter(
   example: Example,
   seed: tf.Tensor | Sequence[int],
@@ -220,6 +254,7 @@ def jitter(
   pixels: int = 32,
   boundary: str = "fill",
   fill: PerChannel = 0.0,
+  probability: float = 1.0,
 ) -> Example:
   """Returns the example moved by up to `pixels` in both directions.
 
@@ -229,61 +264,69 @@ def jitter(
   offset = tf.random.stateless_uniform(
     [2], seed, -pixels, pixels + 1, dtype=tf.int32
   )
+  if probability != 1:
+    offset *= tf.cast(photometric.happens(seed, probability), tf.int32)
   return geometry.window(
     example, offset, tf.shape(example["label"]), boundary=boundary, fill=fill
   )
 
 
-def elastic(
+def cut_out(
   example: Example,
   seed: tf.Tensor | Sequence[int],
   *,
-  grid: int = 3,
-  sigma: float = 10.0,
-  degrees: float = 0.0,
-  shift: float = 0.0,
-  boundary: str = "reflect",
+  count: int = 1,
+  minimum: float = 0.1,
+  maximum: float = 0.3,
+  keep_label: bool = False,
   fill: PerChannel = 0.0,
+  probability: float = 1.0,
 ) -> Example:
-  """Returns the example smoothly deformed; optionally turned and moved too.
-
-  One field of coordinates moves image, label and weight, and everything is
-  sampled once, so that turning and moving blur nothing further.
+  """Returns the example with random rectangles erased from it.
 
   Args:
     example: image, label and optional weight.
     seed: the stateless seed.
-    grid: nodes a side of the grid of random displacements; at least 3.
-    sigma: their standard deviation in pixels; 0 deforms nothing.
-    degrees: a rotation about the centre, uniform in [-degrees, degrees].
-    shift: a translation, uniform in [-shift, shift] pixels along both axes.
-    boundary: "reflect", as U-Net extrapolates at borders, or "fill".
-    fill: the colour of the padding, one value or one a channel, in [0, 255].
+    count: of the rectangles, which may overlap; 0 erases nothing.
+    minimum: the least height and width, as a share of the image's.
+    maximum: the greatest; both sides are drawn by themselves. A rectangle lies
+      in the image as a whole, everywhere with the same probability.
+    keep_label: whether label and weight stay, so that the network has to tell
+      from the surroundings what was there. Otherwise the label is 255 there,
+      and the weight 0.
+    fill: the colour of the rectangles, one value or one a channel, in [0, 255].
+    probability: with which anything is erased, in [0, 1].
 
-  Source: U-Net (MICCAI 2015) section 3.1: a 3 x 3 grid, 10 pixels, bicubic.
+  Raises:
+    ValueError: if the shares are not ascending in [0, 1], or count is negative.
+
+  Source: Cutout (arXiv:1708.04552) and Random Erasing (AAAI 2020).
   """
+  if not 0 <= minimum <= maximum <= 1 or count < 0:
+    raise ValueError(
+      "cut_out needs count >= 0 and 0 <= minimum <= maximum <= 1, got "
+      f"count={count}, minimum={minimum}, maximum={maximum}."
+    )
+  if not count:
+    return example
+  shares = tf.random.stateless_uniform([count, 2], seed, minimum, maximum)
+  places = tf.random.stateless_uniform([count, 2], _fold(seed, 1))
   size = tf.shape(example["label"])
-  centre = (tf.cast(size, tf.float32) - 1) / 2
-  coordinates = geometry.pixel_grid(size) - centre
-  fold = tf.random.experimental.stateless_fold_in
-  if degrees:
-    limit = math.radians(degrees)
-    angle = tf.random.stateless_uniform([], fold(seed, 1), -limit, limit)
-    cosine, sine = tf.cos(angle), tf.sin(angle)
-    y, x = coordinates[..., 0], coordinates[..., 1]
-    coordinates = tf.stack(
-      [cosine * y + sine * x, cosine * x - sine * y], axis=-1
+  sides = tf.cast(tf.round(shares * tf.cast(size, tf.float32)), tf.int32)
+  room = size - sides
+  first = tf.cast(places * tf.cast(room + 1, tf.float32), tf.int32)
+  first = tf.minimum(first, room)
+  if probability != 1:
+    sides *= tf.cast(photometric.happens(seed, probability), tf.int32)
+  rows, columns = tf.range(size[0])[:, None], tf.range(size[1])[None, :]
+  mask = tf.zeros(size, tf.bool)
+  for (y, x), (height, width) in zip(
+    map(tf.unstack, tf.unstack(first)), map(tf.unstack, tf.unstack(sides))
+  ):
+    mask |= (
+      (rows >= y) & (rows < y + height) & (columns >= x) & (columns < x + width)
     )
-  coordinates += centre
-  if shift:
-    coordinates += tf.random.stateless_uniform(
-      [2], fold(seed, 2), -shift, shift
-    )
-  if sigma:
-    coordinates += elastic_lib.displacement_field(
-      fold(seed, 3), size, grid=grid, sigma=sigma
-    )
-  return geometry.warp(example, coordinates, boundary=boundary, fill=fill)
+  return geometry.erased(example, mask, fill=fill, keep_label=keep_label)
 
 
 def _size(size: Sequence[int]) -> tf.Tensor:
@@ -297,12 +340,17 @@ def _size(size: Sequence[int]) -> tf.Tensor:
 TRANSFORMS = {
   "resize": resize,
   "random_scale": random_scale,
-  "elastic": elastic,
-  "rotate": rotate,
+  "elastic": warps.elastic,
+  "rotate": warps.rotate,
+  "perspective": warps.perspective,
   "jitter": jitter,
   "random_crop": random_crop,
   "center_crop": center_crop,
   "pad_to": pad_to,
   "flip": flip,
   "photometric": photometric.photometric,
+  "grey_values": photometric.grey_values,
+  "blur": photometric.blur,
+  "noise": photometric.noise,
+  "cut_out": cut_out,
 }

@@ -115,7 +115,16 @@ def computed(view: View) -> View:
   """Returns the view with its pixels computed, once for all who look."""
   if view.stored:
     return view
-  whole = view.whole()
+  return replaced(view, view.whole())
+
+
+def replaced(view: View, whole: Mapping[str, Array]) -> View:
+  """Returns a view of the same sizes, whose pixels are these.
+
+  Args:
+    view: whose sizes are kept.
+    whole: maps as `View.whole` gives them, [H, W, ...].
+  """
   return of_pixels(
     {key: jnp.reshape(v, (-1, *v.shape[2:])) for key, v in whole.items()},
     size=view.size,
@@ -300,6 +309,31 @@ def warp(
     return _filled(moved, inside, fill)
 
   return View(view.size if size is None else size, largest, at)
+
+
+def erased(
+  view: View,
+  mask: Callable[[Array, Array], Bool[Array, "..."]],
+  *,
+  fill: PerChannel,
+  keep_label: bool,
+) -> View:
+  """Returns the example with nothing where the mask is true.
+
+  Args:
+    view: the example.
+    mask: (rows, columns) -> whether the pixels there are erased.
+    fill: the colour there: one value, or one a channel, in [0, 255].
+    keep_label: whether labels and weight stay as they are; otherwise they
+      become 255 and 0.
+  """
+
+  def at(rows, columns):
+    maps = view.at(rows, columns)
+    changed = _filled(maps, ~mask(rows, columns), fill)
+    return maps | {"image": changed["image"]} if keep_label else changed
+
+  return View(view.size, view.largest, at)
 
 
 def reflect(index: Array, length: Side) -> Array:

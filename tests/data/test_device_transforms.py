@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from fcnjax.data import (
   device_transforms,
+  device_warps,
   elastic,
   geometry,
   transforms,
@@ -34,6 +35,7 @@ PARAMETERS = {
     {"minimum": 0.5, "maximum": 1.5, "short_side": 31},
     {"minimum": 2.0, "maximum": 2.0},
     {"minimum": 0.7, "maximum": 0.7, "short_side": 40},
+    {"minimum": 1.0, "maximum": 1.0, "short_side": 30, "aspect": 1.5},
   ],
   "elastic": [
     {"sigma": 3.0},
@@ -46,11 +48,15 @@ PARAMETERS = {
     {"degrees": 0.0, "quarter_turns": True},
     {"degrees": 20.0, "quarter_turns": True, "boundary": "reflect"},
   ],
+  "perspective": [{"distortion": 0.24, "fill": 3.0}, {"boundary": "reflect"}],
   "jitter": [{"pixels": 5}, {"pixels": 40, "boundary": "reflect"}],
   "random_crop": [
     {"size": (9, 14)},
     {"size": (30, 14), "fill": 3.0},
     {"size": (30, 50), "boundary": "reflect"},
+    {"size": (5, 4), "max_share": 0.35},
+    {"size": (30, 4), "max_share": 0.3, "boundary": "reflect"},
+    {"size": (30, 4), "max_share": 0.34, "tries": 3},
   ],
   "center_crop": [{"size": (9, 14)}, {"size": (30, 31)}],
   "pad_to": [
@@ -64,6 +70,13 @@ PARAMETERS = {
     {"hue": 0.2, "gamma": 0.5},
     {"contrast": 0.0, "saturation": 0.0},
     {"brightness": 0.0, "saturation": 0.9},
+  ],
+  "grey_values": [{}, {"strength": 2.0, "segments": 7}],
+  "blur": [{"sigma": 6.0}],
+  "noise": [{"sigma": 40.0}],
+  "cut_out": [
+    {"count": 3, "minimum": 0.0, "maximum": 0.5, "fill": (1, 2, 3)},
+    {"count": 2, "keep_label": True},
   ],
 }
 CASES = [(name, each) for name, many in PARAMETERS.items() for each in many]
@@ -93,7 +106,9 @@ def drawing_from(monkeypatch, seed):
     return (low + np.floor(drawn * (high - low))).astype(np.int32)
 
   def normal(rng, shape):
-    return rng.standard_normal(tuple(shape), np.float32)
+    # What a place draws does not hang on what lies beyond it.
+    drawn = rng.standard_normal((64, 64, 4), np.float32)
+    return drawn[tuple(slice(int(side)) for side in shape)]
 
   def their_uniform(shape, seed, minval=0, maxval=1, dtype=tf.float32):
     draw = uniform if dtype == tf.float32 else integers
@@ -142,19 +157,20 @@ def stored(example, dynamic=False):
   )
 
 
-def shown(view, jitted):
-  """The maps of a view, at its own size."""
+def shown(view):
+  """The maps of a view, at its own size, compiled."""
 
+  @jax.jit
   def whole():
     made = view()
     return made.whole(), jnp.stack([jnp.asarray(s) for s in made.size])
 
-  maps, (height, width) = jax.jit(whole)() if jitted else whole()
+  maps, (height, width) = whole()
   return {k: np.asarray(v)[:height, :width] for k, v in maps.items()}
 
 
 def both(monkeypatch, name, parameters, example, seed, dynamic=False):
-  """What both make of an example; ours is compiled where `dynamic`."""
+  """What both make of an example; the compiler knows its size or not."""
   with monkeypatch.context() as patched:
     drawing_from(patched, seed)
     theirs = transforms.TRANSFORMS[name](
@@ -164,7 +180,6 @@ def both(monkeypatch, name, parameters, example, seed, dynamic=False):
       lambda: device_transforms.TRANSFORMS[name](
         stored(example, dynamic), jax.random.key(0), **parameters
       ),
-      jitted=dynamic,
     )
   return ours, {k: v.numpy() for k, v in theirs.items()}
 
@@ -213,6 +228,41 @@ def test_the_same_numbers_make_the_same_example(
   assert_agree(ours, theirs, 1e-2 if deformed else 1e-3)
 
 
+CHANCES = {
+  name: many[0]
+  for name, many in PARAMETERS.items()
+  if name != "flip"  # Each of its axes has the probability.
+  and "probability" in inspect.signature(transforms.TRANSFORMS[name]).parameters
+}
+
+
+@pytest.mark.parametrize("name", CHANCES)
+def test_it_happens_as_always_or_not_at_all(name):
+  """And of 24 keys with the given probability, within three deviations."""
+  example = make_example(9, 9)
+
+  @jax.jit
+  def made(keys):
+    one = functools.partial(
+      device_transforms.TRANSFORMS[name], stored(example), **CHANCES[name]
+    )
+    return [
+      jax.vmap(lambda key, p=p: one(key, probability=p).whole())(keys)
+      for p in (1.0, 0.6)
+    ]
+
+  keys = jax.random.split(jax.random.key(3), 24)
+  always, some = jax.tree.map(np.asarray, made(keys))
+  happened = 0
+  for i in range(len(keys)):
+    changed = (some["image"][i] != example["image"]).any()
+    happened += changed
+    for key, values in example.items():
+      expected, limit = (always[key][i], 1e-3) if changed else (values, 0)
+      np.testing.assert_allclose(some[key][i], expected, rtol=0, atol=limit)
+  assert abs(happened - 24 * 0.6) <= 3 * np.sqrt(24 * 0.6 * 0.4)
+
+
 @pytest.mark.parametrize("boundary", geometry.BOUNDARIES)
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (20, 27), (64, 33)])
 def test_the_same_displacements_give_the_same_pixels(size, boundary):
@@ -240,7 +290,6 @@ def test_the_same_displacements_give_the_same_pixels(size, boundary):
       boundary=boundary,
       fill=(1.0, 2.0, 3.0),
     ),
-    jitted=True,
   )
   assert_agree(ours, {k: v.numpy() for k, v in theirs.items()}, 1e-4)
 
@@ -252,7 +301,7 @@ def test_the_same_nodes_make_the_same_surface(grid, size):
   nodes = nodes.astype(np.float32)
   theirs = elastic.bicubic_surface(tf.constant(nodes), size)
   rows, columns = jnp.arange(size[0])[:, None], jnp.arange(size[1])[None]
-  ours = jax.jit(device_transforms.bicubic_surface)(
+  ours = jax.jit(device_warps.bicubic_surface)(
     jnp.asarray(nodes), tuple(map(jnp.asarray, size)), rows, columns
   )
   np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-4)
@@ -324,9 +373,12 @@ CHAINS = {
   ),
   "camvid": (
     ("random_scale", {"minimum": 0.8, "maximum": 1.25}),
-    ("random_crop", {"size": (45, 50)}),
+    ("random_crop", {"size": (45, 50), "max_share": 0.3}),
     ("flip", {}),
     ("photometric", {"gamma": 0.3}),
+    ("blur", {}),
+    ("noise", {}),
+    ("cut_out", {}),
   ),
   "interpolated twice": (
     ("random_scale", {"minimum": 0.8, "maximum": 1.25}),
@@ -359,7 +411,7 @@ def test_a_chain_of_transforms_gives_the_same_example(recipe, monkeypatch):
         )
       return view
 
-    ours = shown(made, jitted=True)
+    ours = shown(made)
   assert_agree(ours, {k: v.numpy() for k, v in theirs.items()}, 1e-3)
 
 
@@ -372,6 +424,14 @@ def test_a_chain_of_transforms_gives_the_same_example(recipe, monkeypatch):
     ("rotate", {"boundary": "wrap"}),
     ("resize", {"size": (4, 4, 3)}),
     ("elastic", {"grid": 2}),
+    ("random_scale", {"aspect": 0.5}),
+    ("random_crop", {"size": (4, 4), "max_share": 1.5}),
+    ("random_crop", {"size": (4, 4), "max_share": 0.5, "tries": 0}),
+    ("perspective", {"distortion": 0.25}),
+    ("grey_values", {"segments": 1}),
+    ("noise", {"probability": 1.5}),
+    ("cut_out", {"minimum": 0.5, "maximum": 0.2}),
+    ("cut_out", {"count": -1}),
   ],
 )
 def test_impossible_parameters_are_refused(name, parameters):
@@ -453,7 +513,7 @@ def test_displacements_have_the_given_deviation_in_pixels():
   maps = {"image": ramp, "label": jnp.zeros((101, 5), jnp.uint8)}
   shown = jax.jit(
     jax.vmap(
-      lambda key: device_transforms.elastic(
+      lambda key: device_warps.elastic(
         views.of_maps(maps), key, sigma=10.0
       ).whole()["image"][50, ::2, 0]
     )
