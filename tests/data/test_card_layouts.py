@@ -78,6 +78,7 @@ def test_further_channels_are_of_the_same_scenes(
     others = sources.card(name, tmp_path, split, extra=extra, channels=channels)
     both = sources.Second(images, others, "image", log=extra == "depth")
     for i, (file, _) in enumerate(others.pairs):
+      assert extra in file.relative_to(tmp_path).parts
       with PIL.Image.open(file) as picture:
         pixels = np.array(picture).reshape(*picture.size[::-1], channels)
       if extra == "depth":
