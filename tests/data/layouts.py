@@ -345,8 +345,7 @@ def cityscapes(root: pathlib.Path, seed: int) -> Drawn:
     drawn[split] = {}
     for city, sequence, frame in found:
       stem = f"{city}_{sequence:06}_{frame:06}"
-      # Ids, and -1, the licence plate's, as 8 bits hold it.
-      raw = random.choice([*range(34), 255], (8, 16)).astype(np.uint8)
+      raw, objects = _street(random)
       image = root / "leftImg8bit" / split / city / f"{stem}_leftImg8bit.png"
       _image(image, random, raw.shape)
       masks = root / "gtFine" / split / city
@@ -354,11 +353,37 @@ def cityscapes(root: pathlib.Path, seed: int) -> Drawn:
       _image(masks / f"{stem}_gtFine_color.png", random, raw.shape)
       instances = raw.astype(np.uint16) * 1000
       _save(masks / f"{stem}_gtFine_instanceIds.png", instances)
-      polygons = {"imgHeight": 8, "imgWidth": 16, "objects": []}
+      height, width = raw.shape
+      polygons = {"imgHeight": height, "imgWidth": width, "objects": objects}
       (masks / f"{stem}_gtFine_polygons.json").write_text(json.dumps(polygons))
       look_up = np.vectorize(lambda v: _CITYSCAPES.get(v, 255))
       drawn[split][f"{stem}_leftImg8bit"] = look_up(raw).astype(np.uint8)
   return drawn
+
+
+_STREET = {
+  "out of roi": 3, "ground": 6, "road": 7, "parking": 9, "building": 11,
+  "pole": 17, "polegroup": 18, "traffic sign": 20, "sky": 23, "person": 24,
+  "car": 26, "cargroup": 26, "caravan": 29, "bicycle": 33, "bicyclegroup": 33,
+}  # fmt: skip
+
+
+def _street(random):
+  """Draws labelIds of rectangles, and says their polygons."""
+  raw = np.zeros((24, 40), np.uint8)
+  raw[0, 0] = 255  # The licence plate's -1, as 8 bits hold it.
+  objects = []
+  for _ in range(12):
+    for label in ("license plate", str(random.choice(list(_STREET)))):
+      top, left = (int(random.integers(1, side - 4)) for side in raw.shape)
+      bottom, right = top + 3, left + int(random.integers(1, 4))
+      corners = [[left, top], [right, top], [right, bottom], [left, bottom]]
+      objects.append({"label": label, "polygon": corners})
+      if label in _STREET:  # Edges are part of a polygon; later ones cover.
+        raw[top : bottom + 1, left : right + 1] = _STREET[label]
+  corners = [[1, 1], [39, 1], [39, 23], [1, 23]]
+  objects.append({"label": "sky", "polygon": corners, "deleted": 1})
+  return raw, objects
 
 
 def phc_u373(root: pathlib.Path, seed: int) -> Drawn:

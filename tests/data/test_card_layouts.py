@@ -36,6 +36,9 @@ def test_a_missing_mask_is_named_with_its_source(tmp_path, name):
   source = sources.card(name, tmp_path, split)
   mask = source.pairs[1][1]
   mask.unlink()
+  if name == "cityscapes":  # Otherwise they are drawn.
+    polygons = mask.name.replace("labelIds.png", "polygons.json")
+    mask.with_name(polygons).unlink()
   if name in ("phc_u373", "dic_hela"):  # Which frames have one is not told.
     assert len(sources.card(name, tmp_path, split)) == len(source) - 1
     return
@@ -78,6 +81,7 @@ def test_further_channels_are_of_the_same_scenes(
     others = sources.card(name, tmp_path, split, extra=extra, channels=channels)
     both = sources.Second(images, others, "image", log=extra == "depth")
     for i, (file, _) in enumerate(others.pairs):
+      assert extra in file.relative_to(tmp_path).parts
       with PIL.Image.open(file) as picture:
         pixels = np.array(picture).reshape(*picture.size[::-1], channels)
       if extra == "depth":
@@ -114,6 +118,28 @@ def test_sun_rgbds_training_images_may_go_on_from_5051(tmp_path):
     "sun_rgbd", tmp_path, "train", extra="depth", channels=1
   )
   assert depths.pairs[11][0].name == "5062.png"
+
+
+def test_cityscapes_polygons_are_drawn_where_there_are_no_label_ids(tmp_path):
+  drawn = layouts.cityscapes(tmp_path, seed=5)
+  masks = sorted((tmp_path / "gtFine").rglob("*_labelIds.png"))
+  for mask in masks[1:]:
+    mask.unlink()
+  for split, examples in drawn.items():
+    source = sources.card("cityscapes", tmp_path, split)
+    assert source.names == list(examples)
+    for i, label in enumerate(examples.values()):
+      np.testing.assert_array_equal(source[i]["label"], label)
+  source = sources.card("cityscapes", tmp_path, "val")
+  path = source.pairs[0][1]
+  whole = path.read_text()
+  for text in (whole[:-9], whole.replace('"pole', '"pile'), "[1]"):
+    path.write_text(text)
+    with pytest.raises(
+      errors.InputError, match="polygons.json.*drawn"
+    ) as caught:
+      source[0]
+    assert "\n" not in str(caught.value)
 
 
 def test_the_two_conventions_of_pascal_context_are_published_ones():

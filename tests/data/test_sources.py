@@ -261,6 +261,27 @@ def test_the_labels_version_changes_with_the_labels(data):
     source.labels_version()
 
 
+def test_masks_that_are_no_images(tmp_path):
+  """They are read by a function, and their sizes compared only then."""
+  pixels = _random.integers(0, 256, (2, 5, 6, 3), np.uint8)
+  raw = _random.integers(0, 3, (2, 5, 6))
+  pairs = [(tmp_path / f"{i}.png", tmp_path / f"{i}.npy") for i in range(2)]
+  for (image, mask), p, r in zip(pairs, pixels, raw):
+    PIL.Image.fromarray(p).save(image)
+    np.save(mask, r)
+  words = {"classes": "abc", "label_map": {0: 2, 1: 1, 2: 0}}
+  source = sources.Files(pairs, read_mask=np.load, **words)
+  for i in range(2):
+    np.testing.assert_array_equal(source.raw_label(i), raw[i])
+    np.testing.assert_array_equal(source[i]["label"], 2 - raw[i])
+  other = sources.Files(pairs, read_mask=lambda file: np.load(file), **words)
+  assert source.labels_version() != other.labels_version()
+  np.save(pairs[1][1], raw[1, :4])
+  np.testing.assert_array_equal(source[0]["label"], 2 - raw[0])
+  with pytest.raises(errors.InputError, match=r"1\.png has 5 x 6.*4 x 6"):
+    source[1]
+
+
 def test_arrays_of_any_number_of_channels():
   images = _random.random((3, 5, 4, 7), np.float32)
   labels = np.zeros((3, 5, 4), np.int32)

@@ -2,13 +2,21 @@
 
 Masks are the labelIds of cityscapesScripts' helpers/labels.py, of which 19 are
 scored; all others are ignored. The licence plate's id is -1, which those who
-wrote the masks left out and 8 bits turn into 255: ignored, too. What is
-published for the test images are placeholders, so they are no split here.
+wrote the masks left out and 8 bits turn into 255: ignored, too. Where an image
+has no mask of labelIds but the polygons that it is drawn from, they are drawn.
+What is published for the test images are placeholders, so they are no split.
 """
 
+import json
 import pathlib
 
-from fcnjax.data import labels, pairs as pairs_lib
+from jaxtyping import Integer
+import numpy as np
+import PIL.Image
+import PIL.ImageDraw
+
+from fcnjax import errors
+from fcnjax.data import images, labels
 from fcnjax.data.datasets import cards
 
 _CLASSES = {
@@ -34,15 +42,66 @@ _CLASSES = {
 }
 
 
+# Names in the order of their ids, from 0 on.
+_IDS = {
+  name: number
+  for number, name in enumerate(
+    """unlabeled,ego vehicle,rectification border,out of roi,static,dynamic,
+    ground,road,sidewalk,parking,rail track,building,wall,fence,guard rail,
+    bridge,tunnel,pole,polegroup,traffic light,traffic sign,vegetation,terrain,
+    sky,person,rider,car,truck,bus,caravan,trailer,train,motorcycle,
+    bicycle""".replace("\n    ", "").split(",")
+  )
+}
+_NOT_DRAWN = ("license plate", "license plategroup")
+
+
+def draw(path: pathlib.Path) -> Integer[np.ndarray, "h w"]:
+  """Draws a file of polygons, later ones over earlier ones.
+
+  Returns:
+    labelIds; "cargroup" is a car, and what is not covered is 0.
+
+  Raises:
+    InputError: if the file is damaged or has an unknown label.
+  """
+  try:
+    found = json.loads(path.read_text(encoding="utf-8"))
+    mask = PIL.Image.new("L", (found["imgWidth"], found["imgHeight"]))
+    canvas = PIL.ImageDraw.Draw(mask)
+    for thing in found["objects"]:
+      name = thing["label"]
+      if thing.get("deleted") or name in _NOT_DRAWN:
+        continue
+      number = _IDS[name if name in _IDS else name.removesuffix("group")]
+      canvas.polygon([tuple(point) for point in thing["polygon"]], fill=number)
+  except (KeyError, OSError, TypeError, ValueError) as error:
+    raise errors.InputError(
+      f"{path} cannot be drawn ({type(error).__name__}: {error}); the file is"
+      " probably damaged, unpack it again."
+    ) from error
+  return np.array(mask)
+
+
+def read_mask(path: pathlib.Path) -> Integer[np.ndarray, "h w"]:
+  """Reads labelIds, or draws them from polygons."""
+  return draw(path) if path.suffix == ".json" else images.read_mask(path)
+
+
 def files(root: pathlib.Path, split: str) -> list[cards.Pair]:
   """Pairs leftImg8bit/SPLIT and gtFine/SPLIT, in order of the cities."""
-  found = pairs_lib.find(
-    cards.holder(root, "leftImg8bit") / "leftImg8bit" / split,
-    cards.holder(root, "gtFine") / "gtFine" / split,
-    image_suffix="_leftImg8bit",
-    mask_suffix="_gtFine_labelIds",
-  )
-  return list(found.values())
+  photos = cards.holder(root, "leftImg8bit") / "leftImg8bit" / split
+  masks = cards.holder(root, "gtFine") / "gtFine" / split
+  pairs = []
+  for photo in sorted(photos.glob("*/*_leftImg8bit.png")):
+    stem = photo.stem.removesuffix("leftImg8bit")
+    mask = masks / photo.parent.name / f"{stem}gtFine_labelIds.png"
+    polygons = mask.with_name(f"{stem}gtFine_polygons.json")
+    drawn = not mask.is_file() and polygons.is_file()
+    pairs.append((photo, polygons if drawn else mask))
+  if not pairs:
+    raise errors.InputError(f"{photos} holds no CITY/*_leftImg8bit.png.")
+  return pairs
 
 
 _PAGE = "https://www.cityscapes-dataset.com/downloads/"
@@ -57,6 +116,7 @@ CARD = cards.Card(
   mean=(73.16, 82.91, 72.39),
   std=cards.IMAGENET_STD,
   files=files,
+  read_mask=read_mask,
   archives=(
     cards.Archive(
       name="gtFine_trainvaltest.zip",

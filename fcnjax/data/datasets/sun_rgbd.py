@@ -33,7 +33,7 @@ def files(root: pathlib.Path, split: str) -> list[cards.Pair]:
 
 
 def depths(root: pathlib.Path, split: str) -> list[pathlib.Path]:
-  """Returns the depths, 16 bits, of a split's images."""
+  """Returns the depths of a split's images: 16 bits, in no documented unit."""
   found = _counted_from_1(_numbered(root / "depth" / split, ".png"), split)
   return [
     found.get(n, root / "depth" / split / f"{n}.png")
