@@ -1,7 +1,8 @@
 """The commands: a file each, and main.py that finds them.
 
 main.py        arguments, and errors as one line with an exit code
-train.py evaluate.py predict.py check_data.py list_models.py: the commands
+train.py evaluate.py predict.py check_data.py prepare.py list_models.py: the
+               commands
 
 defaults.py    every config word, its default and its meaning
 config.py      config files and --config.key=value, with errors in words

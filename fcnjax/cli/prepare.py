@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 import pathlib
+import shlex
 import sys
 import textwrap
 from typing import Any
@@ -64,7 +65,7 @@ def run(
       text = f"{card.title}. {card.obtain} Licence: {card.licence}."
       _write(splits, directory, directory.parent.name, text, card=card)
     print(f"Train with --config.data.source={card.name}", end=" ")
-    print(f"--config.data.root={data_dir}")
+    print(f"--config.data.root={shlex.quote(str(data_dir))}")
     if (root / ".unpacked").is_dir():
       print(f"{root} is not needed any more.")
 
@@ -96,10 +97,11 @@ def run_folder(config: ml_collections.ConfigDict, output: str) -> None:
   name = directory.resolve().name
   known = _write(splits, directory, name, f"{config.data.images}.")
   print(
-    f"Train with --config.data.source=prepared --config.data.root={output}"
+    "Train with --config.data.source=prepared"
+    f" --config.data.root={shlex.quote(output)}"
     f" --config.data.channels={known['channels']}"
-    f" --config.data.mean={_numbers(known['mean'])}"
-    f" --config.data.std={_numbers(known['std'])}"
+    f' --config.data.mean="{_numbers(known["mean"])}"'
+    f' --config.data.std="{_numbers(known["std"])}"'
   )
 
 

@@ -185,11 +185,10 @@ def _encoded(source: Any, index: int, image: np.ndarray) -> bytes:
     data = source.pairs[index][0].read_bytes()
     with PIL.Image.open(io.BytesIO(data)) as file:
       # Orientation is for viewers and not for TFDS, which gives the pixels as
-      # they lie; a palette or transparency it reads in another way than we do.
+      # they lie; palettes and transparency it reads in another way than we do.
       if (
         file.format in ("JPEG", "PNG")
         and (file.mode, image.shape[-1]) in _KEPT
-        and "transparency" not in file.info
         and PIL.Image.Image.getexif(file).get(_ORIENTATION, 1) == 1
       ):
         return data

@@ -6,6 +6,7 @@ import functools
 import hashlib
 import http.server
 import io
+import shlex
 import threading
 import zipfile
 
@@ -285,7 +286,13 @@ def test_a_folder_is_prepared_with_the_words_of_training(folder, capsys):
   words = _folder_words(folder)
   code, text, _ = _run(capsys, "prepare-folder", *words, "--output", out)
   assert code == 0
-  assert "--config.data.source=prepared" in text
+  # The words to train with can be pasted into a shell.
+  (line,) = (line for line in text.splitlines() if line.startswith("Train"))
+  pasted = shlex.split(line)[2:]
+  config = configs.override(configs.load("configs/unet.py:folder"), pasted)
+  assert config.data.source == "prepared"
+  assert config.data.root == str(out)
+  assert config.data.mean == pytest.approx(manifest.read(out)["mean"], abs=1e-3)
   config = configs.override(configs.load("configs/unet.py:folder"), words[1:])
   files = {
     which: open_data.source(config, which) for which in ("train", "eval")

@@ -43,7 +43,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
       self.send_error(server.status)
       return
     start, content = 0, server.content
-    same = self.headers.get("If-Range") == server.version
+    same = self.headers.get("If-Range", server.version) == server.version
     if asked and server.ranges and same:
       start = int(re.fullmatch(r"bytes=(\d+)-", asked)[1])
       if start >= len(content):

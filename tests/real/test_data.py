@@ -3,7 +3,16 @@
 import numpy as np
 import pytest
 
-from fcnjax.data import checks, datasets, folders, pairs, sources
+from fcnjax.data import (
+  checks,
+  datasets,
+  folders,
+  manifest,
+  pairs,
+  prepared,
+  preparing,
+  sources,
+)
 
 
 @pytest.mark.parametrize("name", ["camvid", "isbi2012"])
@@ -113,3 +122,22 @@ def test_camvid_without_its_void_is_told_so(real_data):
   report = checks.check(source, limit=20, images=False)
   assert "value 11" in report.errors[0]
   assert "data.num_classes=12" in report.errors[0]
+
+
+def test_prepared_camvid_is_camvid(real_data, tmp_path):
+  card = datasets.get("camvid")
+  files = sources.card("camvid", real_data / "camvid", "train")
+  about = preparing.Description("camvid")
+  preparing.write({"train": files}, tmp_path, about, progress=False)
+  known = manifest.read(tmp_path)
+  np.testing.assert_allclose(known["mean"], card.mean, atol=6e-4)
+  np.testing.assert_allclose(known["std"], card.std, atol=6e-4)
+  # Shares of the facts, as above, from what was counted on the way.
+  pixels = np.array(known["splits"]["train"]["pixel_counts"])
+  assert pixels[3] / (367 * 360 * 480) == pytest.approx(0.31658, abs=1e-5)
+  source = prepared.Prepared(tmp_path, "train")
+  for index in (0, 100, 366):
+    for key in ("image", "label"):
+      np.testing.assert_array_equal(source[index][key], files[index][key])
+  read = sum(file.stat().st_size for pair in files.pairs for file in pair)
+  assert sum(f.stat().st_size for f in tmp_path.glob("*record*")) < 1.1 * read
