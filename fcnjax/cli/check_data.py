@@ -1,6 +1,7 @@
 """fcnjax check-data: what is wrong with images and masks, in words."""
 
 from collections.abc import Iterable
+import dataclasses
 import json
 import pathlib
 import sys
@@ -31,11 +32,18 @@ def run(
     _writable(pathlib.Path(output))
   told: list[findings.Finding] = []
   sources = {}
+
+  def tell(finding: findings.Finding) -> None:
+    # Splits of one folder have its faults in common.
+    known = {(before.code, before.message) for before in told}
+    if (finding.code, finding.message) not in known:
+      told.append(dataclasses.replace(finding, splits=(which,)))
+
   for which, word in open_data.SPLITS.items():
     if not config.data[word]:
       continue
     try:
-      sources[which] = open_data.source(config, which, tell=told.append)
+      sources[which] = open_data.source(config, which, tell=tell)
     except errors.InputError as error:
       if not told and not sources:
         raise

@@ -8,11 +8,11 @@ tiny pictures themselves, so that frames of a video, or slices of a volume,
 are not taken for copies.
 """
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Sequence
 import hashlib
 from typing import NamedTuple
 
-from jaxtyping import Float, Integer, UInt8
+from jaxtyping import Float, UInt8
 import numpy as np
 import PIL.Image
 
@@ -99,57 +99,57 @@ class Near(NamedTuple):
 
 
 def near(
-  prints: Sequence[Fingerprint | None], *, most: float, limit: int = 10_000
+  prints: Sequence[Fingerprint | None],
+  *,
+  most: float,
+  across: int = 0,
+  limit: int = 10_000,
 ) -> list[Near]:
   """Returns pairs of images that look alike, and have not the same pixels.
 
   Args:
     prints: of the images; None is like nothing.
     most: greatest difference of the tiny pictures, grey values.
+    across: if positive, only pairs of one before this position and one from
+      there on.
     limit: the search ends with so many pairs.
 
   Returns:
     The pairs, the most alike first. All pairs of hashes are compared, in
     blocks: 10,000 images take half a second, memory is proportional to them.
+    Where very many hashes are near, the nearest of a block are looked at.
   """
-  known = [p for p, found in enumerate(prints) if found and found.bits]
+  known = [
+    p for p, found in enumerate(prints) if found and found.bits is not None
+  ]
+  places = np.asarray(known, np.int64)
   bits = np.asarray([prints[p].bits for p in known], np.uint64)
+  pictures = np.frombuffer(
+    b"".join(prints[p].thumbnail for p in known), np.uint8
+  ).reshape(len(known), _THUMBNAIL**2)
   found: list[Near] = []
   for begin in range(0, len(known), _BLOCK):
     rows = bits[begin : begin + _BLOCK, None]
     far = np.bitwise_count(rows ^ bits[None, begin:])
     # Above the diagonal only: each pair once, and none with itself.
     first, second = np.nonzero(np.triu(far <= _NEAR, k=1))
-    pairs = (
-      (known[begin + i], known[begin + j])
-      for i, j in zip(first.tolist(), second.tolist())
-    )
-    found += _alike(prints, pairs, most)
+    distance = far[first, second]
+    first, second = first + begin, second + begin
+    if across:
+      kept = (places[first] < across) & (places[second] >= across)
+      first, second, distance = first[kept], second[kept], distance[kept]
+    if len(first) > limit:
+      nearest = np.argsort(distance, kind="stable")[:limit]
+      first, second = first[nearest], second[nearest]
+    apart = pictures[first].astype(np.float32) - pictures[second]
+    difference = np.sqrt((apart**2).mean(axis=1))
+    found += [
+      Near(known[i], known[j], value)
+      for i, j, value in zip(
+        first.tolist(), second.tolist(), difference.tolist()
+      )
+      if value <= most and prints[known[i]].digest != prints[known[j]].digest
+    ]
     if len(found) >= limit:
       break
   return sorted(found, key=lambda pair: pair.difference)[:limit]
-
-
-def _alike(
-  prints: Sequence[Fingerprint | None],
-  pairs: Iterable[tuple[int, int]],
-  most: float,
-) -> list[Near]:
-  """Compares the tiny pictures of pairs."""
-  found = []
-  for i, j in pairs:
-    one, other = prints[i], prints[j]
-    if one.digest == other.digest:
-      continue
-    difference = _difference(_pixels(one), _pixels(other))
-    if difference <= most:
-      found.append(Near(i, j, difference))
-  return found
-
-
-def _pixels(print_: Fingerprint) -> Integer[np.ndarray, "n"]:
-  return np.frombuffer(print_.thumbnail, np.uint8).astype(np.int16)
-
-
-def _difference(one: np.ndarray, other: np.ndarray) -> float:
-  return float(np.sqrt(np.mean((one - other).astype(np.float64) ** 2)))

@@ -152,6 +152,7 @@ def read_list(
           f"{path} has the line {line!r}, which is"
           f" {labels.listed(stems, 'stem', most=3)}.",
           "Give one of these.",
+          f"{path}: {line}",
         )
       )
     elif stems:
@@ -164,6 +165,7 @@ def read_list(
           _wrong_line(
             f"{path} names {file}, which does not exist.",
             "Paths in a list are relative to the folder of the list.",
+            f"{path}: {line}",
           )
         )
       if not gone:
@@ -173,6 +175,7 @@ def read_list(
         _wrong_line(
           f"{path} has the line {line!r}, which is no stem in data.images.",
           "Expected one stem, or 'image mask', a line.",
+          f"{path}: {line}",
         )
       )
   for position, what in enumerate(("image", "mask")):
@@ -200,9 +203,13 @@ def read_list(
   return pairs
 
 
-def _wrong_line(message: str, remedy: str) -> findings.Finding:
+def _wrong_line(message: str, remedy: str, place: str) -> findings.Finding:
   return findings.Finding(
-    code="list_names_no_pair", severity="error", message=message, remedy=remedy
+    code="list_names_no_pair",
+    severity="error",
+    message=message,
+    remedy=remedy,
+    files=(place,),
   )
 
 

@@ -237,12 +237,7 @@ def _alike(train_looks, held_looks) -> Iterator[findings.Finding]:
   """Notes images of the two splits that look alike."""
   looks = [*train_looks, *held_looks]
   prints = [look.picture.print if look.picture else None for look in looks]
-  border = len(train_looks)
-  near = [
-    pair
-    for pair in fingerprints.near(prints, most=_ALIKE)
-    if pair.first < border <= pair.second
-  ]
+  near = fingerprints.near(prints, most=_ALIKE, across=len(train_looks))
   if near:
     places = dict.fromkeys(pair.second for pair in near)
     one, other = (looks[place] for place in near[0][:2])

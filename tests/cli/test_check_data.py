@@ -194,3 +194,44 @@ def test_crops_that_are_larger_than_what_is_cut(
   ]
   assert _check(folder, *words) == 0
   assert ("[crop_larger_than_images]" in capsys.readouterr().out) == told
+
+
+def test_faults_of_both_folders_and_of_every_line_are_told(capsys, folder):
+  for kind in ("images", "masks"):
+    (folder / f"val_{kind}").mkdir()
+    for index in (10, 11):
+      path = folder / kind / f"{index}.png"
+      path.rename(folder / f"val_{kind}" / path.name)
+  (folder / "masks" / "2.png").unlink()
+  (folder / "val_masks" / "11.png").unlink()
+  output = folder / "check"
+  words = [
+    f"--config.data.val_images={folder}/val_images",
+    f"--config.data.val_masks={folder}/val_masks",
+    f"--output={output}",
+  ]
+  assert _check(folder, *words) == 2
+  assert capsys.readouterr().out.count("[unpaired_files]") == 1
+  record = json.loads((output / "check.json").read_text())
+  (finding,) = record["findings"]
+  assert finding["splits"] == ["train", "eval"]
+  assert finding["files"] == [
+    str(folder / "images" / "2.png"),
+    str(folder / "val_images" / "11.png"),
+  ]
+
+  (folder / "val.txt").write_text("0\nnobody\n1\nno one\n")
+  (folder / "train.txt").write_text("3\n4\n5\n6\n")
+  words = [
+    f"--config.data.val_list={folder}/val.txt",
+    f"--config.data.train_list={folder}/train.txt",
+    f"--output={output}",
+  ]
+  assert _check(folder, *words) == 2
+  record = json.loads((output / "check.json").read_text())
+  (finding,) = record["findings"]
+  assert finding["code"] == "list_names_no_pair"
+  assert finding["files"] == [
+    f"{folder}/val.txt: nobody",
+    f"{folder}/val.txt: no one",
+  ]

@@ -1,6 +1,7 @@
 """Copies are found, and what only resembles them is not."""
 
 import io
+import time
 
 import numpy as np
 import PIL.Image
@@ -104,3 +105,27 @@ def test_any_number_of_channels_and_floats(channels):
   again = fingerprints.fingerprint(image.astype(np.float32))
   assert found.bits == again.bits
   assert found.thumbnail == again.thumbnail
+
+
+def test_pairs_across_a_place_and_no_more_than_asked_for():
+  pictures = [_packed(_picture(0), 60 + quality) for quality in range(12)]
+  prints = [fingerprints.fingerprint(picture) for picture in pictures]
+  every = fingerprints.near(prints, most=3.0)
+  assert len(every) == 12 * 11 // 2
+  differences = [pair.difference for pair in every]
+  assert differences == sorted(differences)
+  across = fingerprints.near(prints, most=3.0, across=5)
+  assert {pair[:2] for pair in across} == {
+    (i, j) for i in range(5) for j in range(5, 12)
+  }
+  assert len(fingerprints.near(prints, most=3.0, limit=7)) == 7
+
+
+def test_thousands_of_hashes_take_seconds_even_if_all_are_alike():
+  one = fingerprints.fingerprint(_picture(0))
+  prints = [
+    one._replace(digest=bytes([n % 256, n // 256])) for n in range(6000)
+  ]
+  began = time.process_time()
+  assert len(fingerprints.near(prints, most=3.0, limit=2000)) == 2000
+  assert time.process_time() - began < 3
