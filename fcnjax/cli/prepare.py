@@ -89,6 +89,7 @@ def run_folder(config: ml_collections.ConfigDict, output: str) -> None:
     )
   config = config.copy_and_resolve_references()
   config.data.image_size = (0, 0)
+  config.evaluation.task = "first"  # Records hold both.
   splits = {
     config.data[word]: open_data.source(config, which)
     for which, word in (("train", "train_split"), ("eval", "eval_split"))

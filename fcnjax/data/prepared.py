@@ -35,6 +35,7 @@ class Prepared:
     names: the name of each example.
     classes: k names, position = label.
     colors: k RGB triples in [0, 255], position = label.
+    second_classes: likewise, of "second_label"; () = there is none.
     channels: of the images.
     table: labels are stored, so all in [0, k) are themselves, 255 is ignored.
     image_size: (height, width) in pixels, or None = as they are stored.
@@ -75,6 +76,7 @@ class Prepared:
     self.names = list(self._split["names"])
     self.classes = tuple(known["classes"])
     self.colors = tuple(map(tuple, known["colors"]))
+    self.second_classes = tuple(known["second_classes"] or ())
     self.channels = channels or known["channels"]
     self.table = labels_lib.LabelTable.build(len(self.classes))
     self.image_size = None if image_size is None else tuple(image_size)

@@ -85,7 +85,6 @@ def write(
   form = records.form(splits)
   stats = {split: _stats(source) for split, source in splits.items()}
   identity = {
-    "fcnjax": _version.__version__,
     "name": about.name,
     "form": dataclasses.asdict(form),
     "splits": {split: _identity(source) for split, source in splits.items()},
@@ -201,9 +200,10 @@ def _claim(
   """
   unfinished = directory / manifest.UNFINISHED
   file = unfinished / "plan.json"
+  identity = json.loads(json.dumps(identity | {"by": _version.__version__}))
   if file.is_file():
     earlier = json.loads(file.read_text())
-    if earlier["identity"] != json.loads(json.dumps(identity)):
+    if earlier["identity"] != identity:
       raise errors.InputError(
         f"{directory} holds the unfinished conversion of other data, or by"
         f" another version of fcnjax; remove {unfinished} and the shards beside"

@@ -58,7 +58,8 @@ def form(splits: Mapping[str, Any]) -> Form:
   extra = example.get("extra")
   second = None
   if "second_label" in example:
-    second = tuple(source.second.classes)
+    known = getattr(source, "second_classes", None)  # of a prepared one
+    second = tuple(known or source.second.classes)
   return Form(
     classes=tuple(source.classes),
     channels=image.shape[-1],
