@@ -1,6 +1,6 @@
 """From the config's data words to sources, and what is computed from them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 import functools
 import pathlib
 from typing import Any
@@ -8,12 +8,19 @@ from typing import Any
 import ml_collections
 
 from fcnjax import errors
-from fcnjax.data import datasets, folders, scenes, sources, weight_maps
+from fcnjax.data import (
+  datasets,
+  folders,
+  mixture,
+  scenes,
+  sources,
+  weight_maps,
+)
 
 SPLITS = {"train": "train_split", "eval": "eval_split", "test": "test_split"}
 
 
-def _folder(data, split, size, resize_label):
+def _folder(data, split, size, resize_label, compare):
   if split == "test":
     raise errors.InputError(
       "data.test_split: a folder has the splits train and val; give the test "
@@ -55,6 +62,7 @@ def _folder(data, split, size, resize_label):
     "channels": data.channels,
     "image_size": size,
     "resize_label": resize_label,
+    "compare": compare,
   }
   source = folders.folder(**words)
   if data.second_images:
@@ -83,7 +91,7 @@ def _second_task(data):
   }
 
 
-def _card(data, split, size, resize_label):
+def _card(data, split, size, resize_label, compare):
   return sources.card(
     data.source,
     data.root or None,
@@ -91,11 +99,12 @@ def _card(data, split, size, resize_label):
     channels=data.channels,
     image_size=size,
     resize_label=resize_label,
+    compare=compare,
   )
 
 
-def _scenes(data, split, size, resize_label):
-  del resize_label
+def _scenes(data, split, size, resize_label, compare):
+  del resize_label, compare
   if data.channels != 3:
     raise errors.InputError(
       "data.source=scenes: the embedded images are RGB; leave data.channels=3."
@@ -127,6 +136,13 @@ def source(config: ml_collections.ConfigDict, which: str) -> Any:
     InputError: if the data are not there or the words do not fit.
   """
   data = config.data
+  if data.mix and which == "train":
+    if data.second_images or data.second_masks:
+      raise errors.InputError(
+        "data.mix: not with data.second_images or data.second_masks; mix the "
+        "folders themselves."
+      )
+    return _mixture(config)
   if config.evaluation.task == "second" and which != "train":
     if not data.second_masks:
       raise errors.InputError(
@@ -153,7 +169,33 @@ def source(config: ml_collections.ConfigDict, which: str) -> Any:
       "--config.data.val_masks=DIR."
     )
   size = tuple(data.image_size) if any(data.image_size) else None
-  return SOURCES[data.source](data, split, size, which == "train")
+  train = which == "train"
+  compare = not train or data.on_bad_example == "raise"
+  return SOURCES[data.source](data, split, size, train, compare)
+
+
+def _mixture(config: ml_collections.ConfigDict) -> mixture.Mixture:
+  """Returns the training sets of data.mix as one source."""
+  parts = []
+  for number, entry in enumerate(config.data.mix):
+    weight, words = entry if len(entry) == 2 else (0, None)
+    if not isinstance(words, Mapping | ml_collections.ConfigDict) or not (
+      isinstance(weight, int | float) and weight > 0
+    ):
+      raise errors.InputError(
+        f"data.mix: entry {number} is {entry!r}; expected (weight, {{words of "
+        "data}), the weight above 0."
+      )
+    own = ml_collections.ConfigDict(config.to_dict())
+    for key, value in {**words, "mix": ()}.items():
+      if key not in own.data:
+        raise errors.InputError(
+          f"data.mix: entry {number}: no word data.{key}."
+        )
+      with own.ignore_type():
+        own.data[key] = value
+    parts.append(source(own, "train"))
+  return mixture.Mixture(parts)
 
 
 def channels(config: ml_collections.ConfigDict) -> int:
@@ -189,7 +231,9 @@ def class_weights(
       "already (w_c of U-Net's eq. 2); set one of them to 'none' or 0."
     )
   if word == "median_frequency":
-    return functools.partial(_median_frequency, train, power)
+    return functools.partial(
+      _median_frequency, train, power, config.data.on_bad_example == "skip"
+    )
   if word == "card":
     weights = getattr(
       datasets.CARDS.get(config.data.source), "class_weights", None
@@ -216,10 +260,10 @@ def class_weights(
 
 
 def _median_frequency(
-  train: Any, power: float, cache: pathlib.Path
+  train: Any, power: float, skip: bool, cache: pathlib.Path
 ) -> tuple[float, ...]:
   found = weight_maps.class_statistics(
-    train, cache, num_classes=len(train.classes)
+    train, cache, num_classes=len(train.classes), skip=skip
   )
   weights = weight_maps.median_frequency_weights(
     found.pixel_counts, found.image_pixel_counts

@@ -73,6 +73,7 @@ def check(
   limit: int | None = None,
   images: bool = True,
   workers: int = 4,
+  skip: bool = False,
 ) -> Report:
   """Counts the values of all masks and says what is wrong with them.
 
@@ -83,6 +84,7 @@ def check(
     limit: look at about this many examples only, spread evenly; None = all.
     images: whether the images are decoded as well, to find damaged ones.
     workers: threads that decode.
+    skip: whether files that cannot be read are passed over.
   """
   total = len(source)
   step = 1 if limit is None else max(1, -(-total // limit))
@@ -93,6 +95,8 @@ def check(
         range(0, total, step),
       )
     )
+  if skip:
+    masks = [mask for mask in masks if mask.error is None] or masks
   by_label = np.stack([_labels(mask, source.table) for mask in masks])
   by_class = by_label[:, : len(source.classes)]
   sizes = np.asarray([mask.counts.sum() for mask in masks], np.int64)

@@ -34,6 +34,7 @@ def folder(
   channels: int | None = 3,
   image_size: tuple[int, int] | None = None,
   resize_label: bool = False,
+  compare: bool = True,
 ) -> sources.Files:
   """Opens a split of the user's own images and masks.
 
@@ -68,6 +69,7 @@ def folder(
     channels: see `sources.Files`.
     image_size: see `sources.Files`.
     resize_label: see `sources.Files`.
+    compare: see `sources.Files`.
 
   Raises:
     InputError: if anything is missing, unpaired, of unequal size or
@@ -120,6 +122,7 @@ def folder(
     channels=channels,
     image_size=image_size,
     resize_label=resize_label,
+    compare=compare,
   )
 
 

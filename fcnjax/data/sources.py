@@ -56,6 +56,7 @@ class Files:
     image_size: tuple[int, int] | None = None,
     resize_label: bool = False,
     names: Sequence[str] | None = None,
+    compare: bool = True,
   ):
     """Builds the index and compares the sizes of images and masks.
 
@@ -75,6 +76,8 @@ class Files:
         as training needs. Otherwise they keep their own resolution, at which
         predictions are to be evaluated.
       names: of the examples; by default the images' stems.
+      compare: whether all heads are read now; otherwise a file that is none,
+        or of another size, is found when it is read.
 
     Raises:
       InputError: if there are no pairs, a file is no image, or an image and
@@ -93,7 +96,8 @@ class Files:
     self.colors = images_lib.class_colors(colors, len(self.classes))
     self.image_size = None if image_size is None else tuple(image_size)
     self.resize_label = resize_label
-    pairs_lib.compare_sizes(self.pairs)
+    if compare:
+      pairs_lib.compare_sizes(self.pairs)
 
   def __len__(self) -> int:
     return len(self.pairs)
@@ -313,6 +317,7 @@ def card(
   channels: int | None = None,
   image_size: tuple[int, int] | None = None,
   resize_label: bool = False,
+  compare: bool = True,
 ) -> Files:
   """Opens a split of a data set with a card, in its official layout.
 
@@ -323,6 +328,7 @@ def card(
     channels: 1, 3 or 4 to read the images as; None = the card's.
     image_size: see `Files`.
     resize_label: see `Files`.
+    compare: see `Files`.
 
   Raises:
     InputError: if there is no such card or split, or the folder is missing;
@@ -339,6 +345,7 @@ def card(
     channels=known.channels if channels is None else channels,
     image_size=image_size,
     resize_label=resize_label,
+    compare=compare,
   )
 
 
