@@ -43,15 +43,21 @@ def photometric(
   if gamma:
     base = tf.clip_by_value(image / 255, 0.0, 1.0)
     image = 255 * tf.pow(base, tf.exp(drawn[4]))
-  if (saturation or hue) and image.shape[-1] >= 3:
-    colours = image[..., :3]
+  # What is left is one affine function of a pixel's channels.
+  channels = image.shape[-1]
+  matrix, bias = tf.eye(channels), tf.zeros([channels])
+  if (saturation or hue) and channels >= 3:
     change = _colour_matrix(drawn[2], drawn[3]) - tf.eye(3)
-    colours += tf.tensordot(colours, change, axes=[[-1], [1]])
-    image = tf.concat([colours, image[..., 3:]], axis=-1)
+    matrix += tf.pad(tf.transpose(change), [[0, channels - 3]] * 2)
   if contrast:
-    image += (image - tf.reduce_mean(image, axis=[0, 1])) * drawn[1]
+    mean = tf.reduce_mean(image, axis=[0, 1])
+    bias -= drawn[1] * tf.linalg.matvec(matrix, mean, transpose_a=True)
+    matrix *= 1 + drawn[1]
   if brightness:
-    image += 255 * drawn[0]
+    bias += 255 * drawn[0]
+  if brightness or contrast or saturation or hue:
+    flat = tf.reshape(image, [-1, channels]) @ matrix
+    image = tf.reshape(tf.nn.bias_add(flat, bias), tf.shape(image))
   if any(strengths):
     image = tf.clip_by_value(image, 0.0, 255.0)
   return {**example, "image": image}

@@ -14,6 +14,7 @@ and `fill` do, is told in geometry.py.
 
 from collections.abc import Sequence
 import math
+from typing import Any
 
 import tensorflow as tf
 
@@ -72,6 +73,27 @@ def random_scale(
   Raises:
     ValueError: if the factors are not positive and ascending.
   """
+  size = scaled_size(
+    tf.shape(example["label"]),
+    seed,
+    minimum=minimum,
+    maximum=maximum,
+    step=step,
+    short_side=short_side,
+  )
+  return geometry.resized(example, size)
+
+
+def scaled_size(
+  size: tf.Tensor,
+  seed: tf.Tensor | Sequence[int],
+  *,
+  minimum: float = 0.5,
+  maximum: float = 2.0,
+  step: float = 0.0,
+  short_side: int = 0,
+) -> tf.Tensor:
+  """Returns the size int32 [2] that `random_scale` gives one of `size`."""
   if not 0 < minimum <= maximum or step < 0:
     raise ValueError(
       "random_scale needs 0 < minimum <= maximum and step >= 0, got "
@@ -83,11 +105,10 @@ def random_scale(
     factor = minimum + step * tf.cast(drawn, tf.float32)
   else:
     factor = tf.random.stateless_uniform([], seed, minimum, maximum)
-  size = tf.cast(tf.shape(example["label"]), tf.float32)
+  size = tf.cast(size, tf.float32)
   if short_side:
     factor *= short_side / tf.reduce_min(size)
-  size = tf.maximum(tf.cast(tf.round(size * factor), tf.int32), 1)
-  return geometry.resized(example, size)
+  return tf.maximum(tf.cast(tf.round(size * factor), tf.int32), 1)
 
 
 def random_crop(
@@ -112,13 +133,19 @@ def random_crop(
     The example at exactly that size.
   """
   size = _size(size)
-  room = tf.shape(example["label"]) - size
+  offset = crop_offset(tf.shape(example["label"]), seed, size)
+  return geometry.window(example, offset, size, boundary=boundary, fill=fill)
+
+
+def crop_offset(
+  shape: tf.Tensor, seed: tf.Tensor | Sequence[int], size: tf.Tensor
+) -> tf.Tensor:
+  """Returns where `random_crop`'s window of a size begins: int32 [2]."""
+  room = shape - size
   places = tf.cast(tf.abs(room) + 1, tf.float32)
   drawn = tf.random.stateless_uniform([2], seed) * places
   drawn = tf.minimum(tf.cast(drawn, tf.int32), tf.abs(room))
-  return geometry.window(
-    example, tf.minimum(room, 0) + drawn, size, boundary=boundary, fill=fill
-  )
+  return tf.minimum(room, 0) + drawn
 
 
 def center_crop(
@@ -291,6 +318,35 @@ def _size(size: Sequence[int]) -> tf.Tensor:
   if len(size) != 2 or min(size) < 1:
     raise ValueError(f"size must be (height, width), got {tuple(size)}.")
   return tf.constant([int(side) for side in size], tf.int32)
+
+
+def scaled_crop(
+  example: Example,
+  seeds: Sequence[tf.Tensor],
+  *,
+  scale: dict[str, Any],
+  crop: dict[str, Any],
+) -> Example:
+  """Returns what `random_scale` and then `random_crop` give, to rounding.
+
+  Of the enlarged example only what the crop shows is interpolated; its image
+  may still be of bytes.
+
+  Args:
+    example: image, label and optional weight.
+    seeds: of the two.
+    scale: parameters of `random_scale`.
+    crop: parameters of `random_crop`, whose boundary is "fill".
+  """
+  size = _size(crop["size"])
+  scaled = scaled_size(tf.shape(example["label"]), seeds[0], **scale)
+  return geometry.resized_window(
+    example,
+    scaled,
+    crop_offset(scaled, seeds[1], size),
+    size,
+    fill=crop.get("fill", 0.0),
+  )
 
 
 # The names of configs, in the order in which a recipe usually has them.
