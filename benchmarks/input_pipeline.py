@@ -8,8 +8,8 @@ PNG masks), our tf.data pipeline with torchvision's v2 transforms in
 `torch.utils.data.DataLoader`. Each runs in a process of its own on one core,
 the same for all, and they take turns; what is compared is the processor's time,
 which tells the same of a core that others use, too. Both end in bytes, which a
-device would normalise. "elastic" has two opponents: v2's ElasticTransform, and U-Net's field
-(bicubic, of 3x3 nodes) written with torch's own operators.
+device would normalise. "elastic" has two opponents: v2's ElasticTransform, and
+U-Net's field (bicubic, of 3x3 nodes) written with torch's own operators.
 
 The second trains on many files with a network that takes 50 ms a step and
 nothing of the processor: the share of the time that the loop waits for batches,
