@@ -8,7 +8,6 @@ the label 255 and the weight 0, "reflect" mirrors all three alike.
 """
 
 from collections.abc import Callable, Sequence
-import functools
 from typing import Any
 
 import tensorflow as tf
@@ -22,16 +21,6 @@ Example = dict[str, tf.Tensor]
 PerChannel = float | int | Sequence[float | int]
 
 BOUNDARIES = ("fill", "reflect")
-
-# What stands where there is no pixel, unless it is told otherwise.
-_OUTSIDE = {
-  "image": 0.0,
-  "label": typing.IGNORE,
-  "second_label": typing.IGNORE,
-  "weight": 0.0,
-}
-# Images are padded to a multiple of so many for a compiled function.
-_PIXELS = 2**17
 
 
 def pixel_grid(size: tf.Tensor | Sequence[int]) -> tf.Tensor:
@@ -199,7 +188,7 @@ def resized_window(
   example: Example,
   size: tf.Tensor,
   offset: tf.Tensor,
-  shape: Sequence[int],
+  shape: tf.Tensor,
   *,
   fill: PerChannel = 0.0,
 ) -> Example:
@@ -212,76 +201,57 @@ def resized_window(
     example: image, label and optional weight.
     size: int32 [2], height and width of the whole, resized, in pixels.
     offset: int32 [2], the row and column where the window begins.
-    shape: its height and width in pixels.
+    shape: int32 [2], its height and width in pixels.
     fill: the colour of what lies outside, in [0, 255].
   """
   old = tf.shape(example["label"])
-  # Padded, so that images of many sizes share a few compiled programs.
-  missing = -tf.reduce_prod(old) % _PIXELS
-  pixels = {}
+  scales = tf.cast(old, tf.float32) / tf.cast(size, tf.float32)
+  start = tf.clip_by_value(offset, 0, size)
+  stop = tf.clip_by_value(offset + shape, start, size)
+  sides = []
+  for axis in (0, 1):
+    place = tf.cast(tf.range(start[axis], stop[axis]), tf.float32) + 0.5
+    nearest = tf.cast(tf.floor(place * scales[axis]), tf.int32)
+    between = place * scales[axis] - 0.5
+    # There is at least a pixel of the example in every window.
+    lower = tf.cast(tf.floor(between[0]), tf.int32)
+    upper = tf.cast(tf.floor(between[-1]), tf.int32) + 1
+    sides.append(
+      {
+        "nearest": tf.minimum(nearest, old[axis] - 1),
+        "ends": tf.stack([between[0], between[-1]])
+        - tf.cast(lower, tf.float32),
+        "slice": slice(tf.maximum(lower, 0), tf.minimum(upper + 1, old[axis])),
+        # The border is repeated where a place lies beyond the last centres.
+        "before": tf.cast(lower < 0, tf.int32),
+        "after": tf.cast(upper >= old[axis], tf.int32),
+      }
+    )
+  rows, columns = sides
 
-  def flattened(values, _):
-    flat = tf.reshape(values, [-1, *values.shape[2:]])
-    return tf.pad(flat, [[0, missing]] + [[0, 0]] * (values.ndim - 2))
+  def sample(values, _):
+    if values.dtype == tf.uint8 and values.ndim == 2:
+      kept = tf.gather(values, rows["nearest"])
+      return tf.gather(kept, columns["nearest"], axis=1)
+    flat = values.ndim == 2
+    part = values[rows["slice"], columns["slice"]]
+    part = part[..., None] if flat else part
+    for axis, side in enumerate(sides):
+      last = tf.shape(part)[axis] - 1
+      ends = [tf.zeros([side["before"]], tf.int32)]
+      ends += [tf.fill([side["after"]], last)]
+      first, final = (tf.gather(part, e, axis=axis) for e in ends)
+      part = tf.concat([first, part, final], axis=axis)
+    longest = tf.cast(tf.maximum(tf.shape(part)[:2] - 1, 1), tf.float32)
+    box = tf.stack(
+      [side["ends"] / longest[axis] for axis, side in enumerate(sides)], axis=1
+    )
+    moved = tf.image.crop_and_resize(
+      part[None], tf.reshape(box, [1, 4]), [0], stop - start
+    )[0]
+    return moved[..., 0] if flat else moved
 
-  for key in _OUTSIDE.keys() & example.keys():
-    pixels[key] = flattened(example[key], None)
-  colour = tf.broadcast_to(
-    tf.constant(fill, tf.float32), [example["image"].shape[-1]]
-  )
-  sampled = _window_sampler(*shape)(pixels, old, size, offset, colour)
-  return {**example, **sampled}
-
-
-@functools.lru_cache
-def _window_sampler(height: int, width: int) -> Callable[..., Example]:
-  """Returns a compiled function for `resized_window`s of one shape.
-
-  As one loop it takes half the time of TensorFlow's operators, which write
-  every neighbour and every product to memory.
-  """
-
-  def sample(pixels, old, size, offset, colour):
-    scales = tf.cast(old, tf.float32) / tf.cast(size, tf.float32)
-    insides, nearest, lower, upper, shares = [], [], [], [], []
-    for axis, side in enumerate((height, width)):
-      index = offset[axis] + tf.range(side)
-      insides.append((index >= 0) & (index < size[axis]))
-      place = (tf.cast(index, tf.float32) + 0.5) * scales[axis]
-      floor = tf.floor(place - 0.5)
-      shares.append(place - 0.5 - floor)
-      below, last = tf.cast(floor, tf.int32), old[axis] - 1
-      lower.append(tf.clip_by_value(below, 0, last))
-      upper.append(tf.clip_by_value(below + 1, 0, last))
-      floor = tf.cast(tf.floor(place), tf.int32)
-      nearest.append(tf.clip_by_value(floor, 0, last))
-    inside = insides[0][:, None] & insides[1][None, :]
-
-    def at(flat, rows, columns):
-      return tf.gather(flat, rows[:, None] * old[1] + columns[None, :])
-
-    moved = {}
-    for key, flat in pixels.items():
-      mask, outside = inside, _OUTSIDE[key]
-      if key in ("label", "second_label"):
-        values = at(flat, *nearest)
-      else:
-        down, right = shares[0][:, None], shares[1][None, :]
-        if key == "image":
-          down, right = down[..., None], right[..., None]
-          mask, outside = inside[..., None], colour
-        corners = [
-          tf.cast(at(flat, rows, columns), tf.float32)
-          for rows in (lower[0], upper[0])
-          for columns in (lower[1], upper[1])
-        ]
-        above = corners[0] + (corners[1] - corners[0]) * right
-        below = corners[2] + (corners[3] - corners[2]) * right
-        values = above + (below - above) * down
-      moved[key] = tf.where(mask, values, tf.cast(outside, values.dtype))
-    return moved
-
-  return tf.function(sample, jit_compile=True, autograph=False)
+  return window(_mapped(example, sample), offset - start, shape, fill=fill)
 
 
 def mirrored(example: Example, axes: tf.Tensor) -> Example:
@@ -320,7 +290,12 @@ def _mapped(
   fill: PerChannel = 0.0,
 ) -> Example:
   """Returns the example with function(values, outside) for each of its maps."""
-  outside = _OUTSIDE | {"image": fill}
+  outside = {
+    "image": fill,
+    "label": typing.IGNORE,
+    "second_label": typing.IGNORE,
+    "weight": 0.0,
+  }
   moved = dict(example)
   for key in outside.keys() & example.keys():
     moved[key] = function(example[key], outside[key])

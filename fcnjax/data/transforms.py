@@ -344,7 +344,7 @@ def scaled_crop(
     example,
     scaled,
     crop_offset(scaled, seeds[1], size),
-    crop["size"],
+    size,
     fill=crop.get("fill", 0.0),
   )
 

@@ -46,7 +46,7 @@ def test_every_pixel_of_the_resized_image_is_where_it_was():
   )
   for top, left in itertools.product(range(0, 20, 3), range(4)):
     part = geometry.resized_window(
-      made, tf.constant([23, 5]), tf.constant([top, left]), (3, 1)
+      made, tf.constant([23, 5]), tf.constant([top, left]), tf.constant([3, 1])
     )
     expected = whole["image"][top : top + 3, left : left + 1]
     np.testing.assert_allclose(part["image"], expected, atol=1e-3)
