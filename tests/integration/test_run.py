@@ -243,7 +243,7 @@ def test_statistics_of_batch_norm_replace_the_running_averages(run):
   train = open_data.source(config, "train")
   mesh = sharding.create_mesh(batch_size=config.batch_size)
   made = batches.create(config, train, mesh, path="tf.data")
-  batch = next(made.start(0))
+  batch = {k: np.asarray(v) for k, v in next(made.start(0)).items()}
   for step in ("2", "4"):
     variables, _ = workdir.restore(root / "segnet", config, step)
     evaluated = model.apply(variables, batch["image"])["logits"]
