@@ -165,6 +165,22 @@ SECTIONS = {
     (("", "what"), ("seconds", "seconds"), ("times sooner", "ratio")),
   ),
   "pipeline": Section("Data", "What the data paths deliver."),
+  "input_pipeline": Section(
+    "From files to batches",
+    "Of one core's time, decoding included; in the last column, more than one "
+    "means that we are faster.",
+    (
+      ("augmentation", "case"),
+      ("", "way"),
+      ("images a core and second", "images_per_core_second"),
+      ("core, ms an image", "core_ms"),
+      ("theirs / ours", "ratio"),
+    ),
+  ),
+  "endurance": Section(
+    "Many files",
+    "Training with a network of 50 ms a step that takes no processor.",
+  ),
   "allocator": Section(
     "Freed memory",
     "With memory that is returned to the system when it is freed, as glibc "

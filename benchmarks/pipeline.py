@@ -11,6 +11,7 @@ in benchmarks/results/.
 """
 
 import argparse
+import functools
 import importlib.util
 import time
 
@@ -18,7 +19,7 @@ import jax
 import measure
 import numpy as np
 
-from fcnjax.data import resident
+from fcnjax.data import normalization, reading, resident
 from fcnjax.training import host_memory
 
 CASES = {
@@ -82,20 +83,25 @@ def compare(name, case, arguments):
   """Yields the rows of one augmentation; their batches take turns."""
   words = {
     "batch_size": arguments.batch_size,
-    "seed": 0,
     "transforms": case.pop("transforms"),
     "mean": 125.0,
-    "std": 52.0,
   }
   source = Noise(**case)
-  held = resident.Resident(source, **words)
+  held = resident.Resident(reading.Reader(source, seed=0), std=52.0, **words)
   streams = {"resident": held.batches()}
   if importlib.util.find_spec("tensorflow"):
     from fcnjax.data import pipeline
 
-    streams["tf.data"] = pipeline.training_batches(
-      source, workers=arguments.workers, prefetch=1, **words
+    normalized = jax.jit(
+      functools.partial(normalization.normalized, mean=125.0, std=52.0)
     )
+    made = pipeline.training_batches(
+      reading.Reader(source, seed=0),
+      workers=arguments.workers,
+      prefetch=1,
+      **words,
+    )
+    streams["tf.data"] = (normalized(jax.device_put(b)) for b in made)
   # Ten batches in a row, so that what tf.data made ahead while the others had
   # their turn is little.
   functions = {

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from scipy import ndimage
 
-from fcnjax.data import examples, pipeline, scenes
+from fcnjax.data import examples, normalization, pipeline, reading, scenes
 from fcnjax.metrics import boundary, confusion
 from fcnjax.training import optimizers, schedules, state, step
 from fcnjax.typing import IGNORE
@@ -17,9 +17,12 @@ from fcnjax.typing import IGNORE
 CLASSES = len(scenes.CLASSES)
 SIZE = (96, 96)
 BATCH = 8
+_NORMALISATION = {"mean": scenes.MEAN, "std": scenes.STD}
+_normalized = jax.jit(
+  functools.partial(normalization.normalized, **_NORMALISATION)
+)
 RATE = 2e-3  # AdamW's, falling to 0 along half a cosine
 TRIMAP = 3  # pixels
-_NORMALISATION = {"mean": scenes.MEAN, "std": scenes.STD}
 
 
 def train(
@@ -31,13 +34,12 @@ def train(
   sampling: float = 1.0,
 ) -> dict[str, Any]:
   """Returns the variables after `steps` steps on the scenes."""
-  batches = pipeline.training_batches(
-    scenes.Scenes("train"),
+  made = pipeline.training_batches(
+    reading.Reader(scenes.Scenes("train"), seed=seed),
     batch_size=batch_size,
-    seed=seed,
     transforms=(("flip", {"vertical": True}),),
-    **_NORMALISATION,
   )
+  batches = (_normalized(batch) for batch in made)
   image = np.zeros((1, *SIZE, 3), np.float32)
   variables = jax.jit(model.init)(jax.random.key(seed), image)
   return fit(

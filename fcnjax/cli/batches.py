@@ -1,13 +1,16 @@
 """Who makes the training batches: tf.data, or the device that trains.
 
-Both give the same kind of batches, and each is a function of (seed, step), but
-they draw other random numbers. So a run keeps to the path that it began with,
-which stands in its config.json ("resolved": "batches").
+Both give the same kind of batches of the same examples, and each is a function
+of (seed, step), but their transforms draw other random numbers. So a run keeps
+to the path that it began with, which stands in its config.json ("resolved":
+"batches").
 """
 
 from collections.abc import Callable, Iterator
+import contextlib
 import functools
 import importlib.util
+import pathlib
 from typing import Any, NamedTuple
 
 import jax
@@ -15,7 +18,16 @@ from jax.sharding import Mesh
 import ml_collections
 
 from fcnjax import errors, typing
-from fcnjax.data import device_transforms, recipes, resident
+from fcnjax.data import (
+  device_transforms,
+  mixing,
+  normalization,
+  order as orders,
+  reading,
+  recipes,
+  resident,
+  weight_maps,
+)
 from fcnjax.training import sharding
 
 
@@ -23,51 +35,67 @@ class Batches(NamedTuple):
   """The training batches of a run.
 
   Attributes:
-    start: a step -> the batches from there on; to be closed.
+    start: a step -> the batches from there on, on the devices; to be closed.
     names: a step -> the names of the examples of its batch.
+    figures: what is to be logged of them, at any time.
   """
 
   start: Callable[[int], Iterator[typing.Batch]]
   names: Callable[[int], list[str]]
+  figures: Callable[[], dict[str, int]]
 
 
-def _tf_data(config, train, words, mesh) -> Batches:
-  del mesh
+def _tf_data(config, reader, words, mesh) -> Batches:
   # Only here: a machine may have no TensorFlow, and its import takes seconds.
   from fcnjax.data import pipeline
 
-  return Batches(
-    lambda step: pipeline.training_batches(
-      train,
+  std, plan = words.pop("std"), mixing.plan(words["mixing"], reader.seed)
+  recipes.check_length("std", std, reader.first["image"].shape[-1])
+  normalized = jax.jit(
+    functools.partial(normalization.normalized, mean=words["mean"], std=std),
+    out_shardings=sharding.by_example(mesh),
+  )
+
+  def start(step: int) -> Iterator[typing.Batch]:
+    made = pipeline.training_batches(
+      reader,
       start_step=step,
       process_index=jax.process_index(),
       process_count=jax.process_count(),
+      transfer=config.data.transfer,
       **words,
-    ),
-    functools.partial(
-      pipeline.batch_names,
-      train,
-      batch_size=config.batch_size,
-      seed=config.seed,
-    ),
-  )
+    )
+    # What is wrong with the words is said at once, not with the first batch.
+    return _on_devices(made, normalized, mesh)
+
+  def names(step: int) -> list[str]:
+    return reader.names(step, config.batch_size, plan)
+
+  return Batches(start, names, reader.figures)
 
 
-def _resident(config, train, words, mesh) -> Batches:
+def _on_devices(made, normalized, mesh) -> Iterator[typing.Batch]:
+  with contextlib.closing(made):
+    for batch in made:
+      yield normalized(sharding.to_devices(batch, mesh))
+
+
+def _resident(config, reader, words, mesh) -> Batches:
   del config
   held = resident.Resident(
-    train,
+    reader,
     replicated=sharding.replicated(mesh),
     by_example=sharding.by_example(mesh),
     **words,
   )
   print(
-    f"training set held on the device: {len(train)} images, "
+    f"training set held on the device: {held.count} images, "
     f"{held.nbytes / 1e6:.1f} MB (data.resident)"
   )
-  return Batches(held.batches, held.names)
+  return Batches(held.batches, held.names, reader.figures)
 
 
+SAMPLINGS = ("uniform", "class_balanced")
 PATHS = {"tf.data": _tf_data, "resident": _resident}
 
 
@@ -76,6 +104,17 @@ def check(config: ml_collections.ConfigDict) -> None:
   recipes.operations(
     config.data.transforms, device_transforms.TRANSFORMS, config.data.mean
   )
+  mixing.plan(config.data.mixing, config.seed)
+  for key, words in (
+    ("sampling", SAMPLINGS),
+    ("transfer", ("uint8", "float32")),
+    ("on_bad_example", reading.ON_BAD_EXAMPLE),
+  ):
+    if config.data[key] not in words:
+      raise errors.InputError(
+        f"data.{key}: {config.data[key]!r} is unknown; use "
+        f"{' or '.join(words)}."
+      )
   word = config.data.resident
   if word not in ("auto", "on", "off"):
     raise errors.InputError(
@@ -125,19 +164,69 @@ def path(
 
 
 def create(
-  config: ml_collections.ConfigDict, train: Any, mesh: Mesh, *, path: str
+  config: ml_collections.ConfigDict,
+  train: Any,
+  mesh: Mesh,
+  *,
+  path: str,
+  cache: pathlib.Path | None = None,
 ) -> Batches:
-  """Returns the training batches; see PATHS."""
+  """Returns the training batches; see PATHS.
+
+  Args:
+    config: the run's.
+    train: the training set.
+    mesh: where the batches go.
+    path: a key of PATHS.
+    cache: a folder where what is counted of the labels is kept.
+  """
+  reader = reading.Reader(
+    train,
+    order=_order(config, train, cache),
+    seed=config.seed,
+    on_bad_example=config.data.on_bad_example,
+  )
   words = {
     "batch_size": config.batch_size,
-    "seed": config.seed,
     "transforms": config.data.transforms,
+    "mixing": config.data.mixing,
     "mean": config.data.mean,
     "std": config.data.std,
     "workers": config.data.workers,
     "label_margin": config.data.label_margin,
   }
-  return PATHS[path](config, train, words, mesh)
+  return PATHS[path](config, reader, words, mesh)
+
+
+def _order(
+  config: ml_collections.ConfigDict, train: Any, cache: pathlib.Path | None
+) -> orders.Order:
+  """Returns which example stands at each position, as the words have it."""
+  parts, seed = getattr(train, "parts", [train]), config.seed
+  if len(parts) == 1:
+    return _order_of(config, train, cache, seed)
+  return orders.mixed(
+    [
+      _order_of(config, part, cache, orders.part_seed(seed, number))
+      for number, part in enumerate(parts)
+    ],
+    [len(part) for part in parts],
+    [weight for weight, _ in config.data.mix],
+    seed,
+  )
+
+
+def _order_of(config, source, cache, seed) -> orders.Order:
+  if config.data.sampling == "uniform":
+    return orders.uniform(len(source), seed)
+  counts = weight_maps.image_class_counts(
+    source,
+    cache,
+    num_classes=len(source.classes),
+    workers=config.data.workers,
+    skip=config.data.on_bad_example == "skip",
+  )
+  return orders.class_balanced(counts, seed, least=config.data.sampling_pixels)
 
 
 def _has_tensorflow() -> bool:

@@ -92,6 +92,21 @@ def get_config() -> ml_collections.ConfigDict:
         # (name, {parameters}), in this order; docs/data.md lists them, and
         # show-data shows what they make of the images.
         "transforms": (),
+        # (name, {parameters}) of fcnjax/data/mixing.py: "cut_mix", "mosaic".
+        "mixing": (),
+        # Which images are seen: "uniform" = each once an epoch;
+        # "class_balanced" = by one that holds it, every class equally often.
+        "sampling": "uniform",
+        "sampling_pixels": 1,  # of a class, that an image must have to hold it
+        # ((weight, {words of data}), ...): the training sets that are mixed, as
+        # often as their weights say; each is this one but for its own words.
+        "mix": (),
+        # What an image or mask that cannot be read does: "raise" ends the run;
+        # "skip" puts another in its place, up to a tenth of the set.
+        "on_bad_example": "raise",
+        # Images travel to the device as "uint8", rounded after the transforms,
+        # or unrounded as "float32".
+        "transfer": "uint8",
         # Pixels that a network of valid convolutions loses on each side; the
         # labels of the training batches are cut by as much.
         "label_margin": 0,

@@ -1,6 +1,6 @@
 """From the config's data words to sources, and what is computed from them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 import functools
 import pathlib
 from typing import Any
@@ -13,6 +13,7 @@ from fcnjax.data import (
   findings,
   folders,
   manifest,
+  mixture,
   scenes,
   sources,
   weight_maps,
@@ -64,6 +65,7 @@ def _folder(data, split, size, resize_label, tell=findings.refuse):
     "image_size": size,
     "resize_label": resize_label,
     "tell": tell,
+    "compare_sizes": _compares_sizes(data, resize_label, tell),
   }
   source = folders.folder(**words)
   if data.second_images:
@@ -80,6 +82,12 @@ def _folder(data, split, size, resize_label, tell=findings.refuse):
       source, folders.folder(**words | _second_task(data)), "label"
     )
   return source
+
+
+def _compares_sizes(data, train, tell):
+  """Whether all files' heads are read before any is, which stops at a fault."""
+  passes_over = train and data.on_bad_example == "skip"
+  return tell is findings.refuse and not passes_over
 
 
 def _second_task(data):
@@ -105,7 +113,7 @@ def _card(data, split, size, resize_label, tell=findings.refuse):
       channels=channels,
       image_size=size,
       resize_label=resize_label,
-      compare_sizes=tell is findings.refuse,
+      compare_sizes=_compares_sizes(data, resize_label, tell),
     )
 
   source = part(data.source, data.channels, data.images or None)
@@ -141,8 +149,8 @@ def _opened(directory, split, channels, size, resize_label):
   )
 
 
-def _scenes(data, split, size, resize_label):
-  del resize_label
+def _scenes(data, split, size, resize_label, compare):
+  del resize_label, compare
   if data.channels != 3:
     raise errors.InputError(
       "data.source=scenes: the embedded images are RGB; leave data.channels=3."
@@ -186,6 +194,13 @@ def source(
       default if files do not fit together.
   """
   data = config.data
+  if data.mix and which == "train":
+    if data.second_images or data.second_masks:
+      raise errors.InputError(
+        "data.mix: not with data.second_images or data.second_masks; mix the "
+        "folders themselves."
+      )
+    return _mixture(config)
   if config.evaluation.task == "second" and which != "train":
     if not data.second_masks:
       raise errors.InputError(
@@ -222,6 +237,30 @@ def source(
   return opened(data, split, size, which == "train", **told)
 
 
+def _mixture(config: ml_collections.ConfigDict) -> mixture.Mixture:
+  """Returns the training sets of data.mix as one source."""
+  parts = []
+  for number, entry in enumerate(config.data.mix):
+    weight, words = entry if len(entry) == 2 else (0, None)
+    if not isinstance(words, Mapping | ml_collections.ConfigDict) or not (
+      isinstance(weight, int | float) and weight > 0
+    ):
+      raise errors.InputError(
+        f"data.mix: entry {number} is {entry!r}; expected (weight, {{words of "
+        "data}), the weight above 0."
+      )
+    own = ml_collections.ConfigDict(config.to_dict())
+    for key, value in {**words, "mix": ()}.items():
+      if key not in own.data:
+        raise errors.InputError(
+          f"data.mix: entry {number}: no word data.{key}."
+        )
+      with own.ignore_type():
+        own.data[key] = value
+    parts.append(source(own, "train"))
+  return mixture.Mixture(parts)
+
+
 def channels(config: ml_collections.ConfigDict) -> int:
   """Returns the number of channels that the network sees."""
   data = config.data
@@ -255,7 +294,9 @@ def class_weights(
       "already (w_c of U-Net's eq. 2); set one of them to 'none' or 0."
     )
   if word == "median_frequency":
-    return functools.partial(_median_frequency, train, power)
+    return functools.partial(
+      _median_frequency, train, power, config.data.on_bad_example == "skip"
+    )
   if word == "card":
     weights = getattr(
       datasets.CARDS.get(config.data.source), "class_weights", None
@@ -282,10 +323,10 @@ def class_weights(
 
 
 def _median_frequency(
-  train: Any, power: float, cache: pathlib.Path
+  train: Any, power: float, skip: bool, cache: pathlib.Path
 ) -> tuple[float, ...]:
   found = weight_maps.class_statistics(
-    train, cache, num_classes=len(train.classes)
+    train, cache, num_classes=len(train.classes), skip=skip
   )
   weights = weight_maps.median_frequency_weights(
     found.pixel_counts, found.image_pixel_counts

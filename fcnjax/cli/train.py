@@ -78,7 +78,10 @@ def _run(
   class_weights = open_data.class_weights(config, train)
   batches_lib.check(config)
   print(train.table.describe())
-  for name, source in (("train", train), ("val", val), ("test", test)):
+  skip = config.data.on_bad_example == "skip"
+  for part in getattr(train, "parts", [train]):
+    _check_masks("train", part, len(classes), skip=skip)
+  for name, source in (("val", val), ("test", test)):
     if source is not None:
       _check_masks(name, source, len(classes))
   if config.data.second_masks:
@@ -167,7 +170,9 @@ def _run(
   record["resolved"]["batches"] = makers
   if begun not in (None, makers):
     changes.append(f"random numbers changed: batches by {makers}, not {begun}")
-  training_batches = batches_lib.create(config, train, mesh, path=makers)
+  training_batches = batches_lib.create(
+    config, train, mesh, path=makers, cache=path / "cache"
+  )
   batches = resources.enter_context(
     contextlib.closing(training_batches.start(first))
   )
@@ -272,6 +277,7 @@ def _run(
     evaluate=evaluate,
     save=save,
     names=training_batches.names,
+    more=training_batches.figures,
     prepare=with_statistics if config.statistics_batches else None,
   )
   saved.wait()
@@ -287,10 +293,15 @@ def _run(
   return {"scores": scores, "split": split, "step": best}
 
 
-def _check_masks(name: str, source: Any, num_classes: int) -> None:
+def _check_masks(
+  name: str, source: Any, num_classes: int, *, skip: bool = False
+) -> None:
   """Prints warnings; of many images only the masks are decoded."""
   report = checks.check(
-    source, num_classes=num_classes, images=len(source) <= 2000
+    source,
+    num_classes=num_classes,
+    images=len(source) <= 2000,
+    skip=skip,
   )
   for warning in report.warnings:
     print(f"{name}: {warning}")

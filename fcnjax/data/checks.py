@@ -87,6 +87,7 @@ def check(
   limit: int | None = None,
   images: bool = True,
   workers: int = 4,
+  skip: bool = False,
 ) -> Report:
   """Counts the values of all masks and says what is wrong with them.
 
@@ -97,8 +98,13 @@ def check(
     limit: look at about this many examples only, spread evenly; None = all.
     images: whether the images are decoded as well, to find damaged ones.
     workers: threads that decode.
+    skip: whether files that cannot be read are passed over.
   """
   looks = census.take(source, limit=limit, images=images, workers=workers)
+  if skip:
+    looks = [
+      look for look in looks if not (look.image_fault or look.mask_fault)
+    ] or looks
   return report(source, looks, num_classes=num_classes)
 
 

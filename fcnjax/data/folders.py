@@ -36,6 +36,7 @@ def folder(
   image_size: tuple[int, int] | None = None,
   resize_label: bool = False,
   tell: findings.Tell = findings.refuse,
+  compare_sizes: bool = True,
 ) -> sources.Files:
   """Opens a split of the user's own images and masks.
 
@@ -73,6 +74,7 @@ def folder(
     tell: what is told of files that are not paired and of lists that are
       wrong. By default it stops there, and also where sizes differ; others
       are given all that can be opened, of any size.
+    compare_sizes: see `sources.Files`.
 
   Raises:
     InputError: if anything is missing or contradictory, and by default if it
@@ -129,7 +131,7 @@ def folder(
     channels=channels,
     image_size=image_size,
     resize_label=resize_label,
-    compare_sizes=tell is findings.refuse,
+    compare_sizes=compare_sizes,
   )
 
 

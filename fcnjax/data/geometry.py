@@ -143,14 +143,19 @@ def window(
   stop = tf.clip_by_value(offset + size, start, shape)
   before = tf.minimum(tf.maximum(-offset, 0), size)
   paddings = tf.stack([before, size - before - (stop - start)], axis=1)
-  inside = tf.pad(tf.ones(stop - start, tf.bool), paddings)
 
   def cut(values, outside):
     values = values[start[0] : stop[0], start[1] : stop[1]]
-    channels = [[[0, 0]]] * (values.ndim - 2)
-    values = tf.pad(values, tf.concat([paddings, *channels], axis=0))
-    mask = tf.reshape(inside, _leading(inside, values.ndim))
-    return tf.where(mask, values, tf.cast(outside, values.dtype))
+
+    def padded():
+      channels = [[[0, 0]]] * (values.ndim - 2)
+      wide = tf.pad(values, tf.concat([paddings, *channels], axis=0))
+      inside = tf.pad(tf.ones(stop - start, tf.bool), paddings)
+      mask = tf.reshape(inside, _leading(inside, values.ndim))
+      return tf.where(mask, wide, tf.cast(outside, values.dtype))
+
+    # Most windows lie within.
+    return tf.cond(tf.reduce_any(paddings > 0), padded, lambda: values)
 
   return _mapped(example, cut, fill)
 
@@ -177,6 +182,76 @@ def resized(
     return values[..., 0] if flat else values
 
   return _mapped(example, resize)
+
+
+def resized_window(
+  example: Example,
+  size: tf.Tensor,
+  offset: tf.Tensor,
+  shape: tf.Tensor,
+  *,
+  fill: PerChannel = 0.0,
+) -> Example:
+  """Returns `window(resized(example, size), offset, shape)`, to rounding.
+
+  What the window does not show is not interpolated. The image may be uint8;
+  what is returned is float32.
+
+  Args:
+    example: image, label and optional weight.
+    size: int32 [2], height and width of the whole, resized, in pixels.
+    offset: int32 [2], the row and column where the window begins.
+    shape: int32 [2], its height and width in pixels.
+    fill: the colour of what lies outside, in [0, 255].
+  """
+  old = tf.shape(example["label"])
+  scales = tf.cast(old, tf.float32) / tf.cast(size, tf.float32)
+  start = tf.clip_by_value(offset, 0, size)
+  stop = tf.clip_by_value(offset + shape, start, size)
+  sides = []
+  for axis in (0, 1):
+    place = tf.cast(tf.range(start[axis], stop[axis]), tf.float32) + 0.5
+    nearest = tf.cast(tf.floor(place * scales[axis]), tf.int32)
+    between = place * scales[axis] - 0.5
+    # There is at least a pixel of the example in every window.
+    lower = tf.cast(tf.floor(between[0]), tf.int32)
+    upper = tf.cast(tf.floor(between[-1]), tf.int32) + 1
+    sides.append(
+      {
+        "nearest": tf.minimum(nearest, old[axis] - 1),
+        "ends": tf.stack([between[0], between[-1]])
+        - tf.cast(lower, tf.float32),
+        "slice": slice(tf.maximum(lower, 0), tf.minimum(upper + 1, old[axis])),
+        # The border is repeated where a place lies beyond the last centres.
+        "before": tf.cast(lower < 0, tf.int32),
+        "after": tf.cast(upper >= old[axis], tf.int32),
+      }
+    )
+  rows, columns = sides
+
+  def sample(values, _):
+    if values.dtype == tf.uint8 and values.ndim == 2:
+      kept = tf.gather(values, rows["nearest"])
+      return tf.gather(kept, columns["nearest"], axis=1)
+    flat = values.ndim == 2
+    part = values[rows["slice"], columns["slice"]]
+    part = part[..., None] if flat else part
+    for axis, side in enumerate(sides):
+      last = tf.shape(part)[axis] - 1
+      ends = [tf.zeros([side["before"]], tf.int32)]
+      ends += [tf.fill([side["after"]], last)]
+      first, final = (tf.gather(part, e, axis=axis) for e in ends)
+      part = tf.concat([first, part, final], axis=axis)
+    longest = tf.cast(tf.maximum(tf.shape(part)[:2] - 1, 1), tf.float32)
+    box = tf.stack(
+      [side["ends"] / longest[axis] for axis, side in enumerate(sides)], axis=1
+    )
+    moved = tf.image.crop_and_resize(
+      part[None], tf.reshape(box, [1, 4]), [0], stop - start
+    )[0]
+    return moved[..., 0] if flat else moved
+
+  return window(_mapped(example, sample), offset - start, shape, fill=fill)
 
 
 def mirrored(example: Example, axes: tf.Tensor) -> Example:

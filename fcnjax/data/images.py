@@ -91,7 +91,9 @@ def read_image(
       channels = 1 if image.mode in _GREY else 3
     if image.mode in ("P", "PA"):  # may hold transparency of its own
       image = image.convert("RGBA")
-    image = image.convert({1: "L", 3: "RGB", 4: "RGBA"}[channels])
+    mode = {1: "L", 3: "RGB", 4: "RGBA"}[channels]
+    if image.mode != mode:  # Otherwise it would be copied.
+      image = image.convert(mode)
     return np.array(image).reshape(image.height, image.width, channels)
 
 

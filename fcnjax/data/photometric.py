@@ -54,14 +54,19 @@ def photometric(
     if gamma:
       base = tf.clip_by_value(image / 255, 0.0, 1.0)
       image = 255 * tf.pow(base, tf.exp(drawn[4]))
-    if (saturation or hue) and image.shape[-1] == 3:
-      matrix = _colour_matrix(drawn[2], drawn[3]) - tf.eye(3)
-      image += tf.tensordot(image, matrix, axes=[[-1], [1]])
+    # What is left is one affine function of a pixel's channels.
+    channels = image.shape[-1]
+    matrix, bias = tf.eye(channels), tf.zeros([channels])
+    if (saturation or hue) and channels == 3:
+      matrix = tf.transpose(_colour_matrix(drawn[2], drawn[3]))
     if contrast:
-      image += (image - tf.reduce_mean(image, axis=[0, 1])) * drawn[1]
+      mean = tf.reduce_mean(image, axis=[0, 1])
+      bias -= drawn[1] * tf.linalg.matvec(matrix, mean, transpose_a=True)
+      matrix *= 1 + drawn[1]
     if brightness:
-      image += 255 * drawn[0]
-    return image
+      bias += 255 * drawn[0]
+    flat = tf.reshape(image, [-1, channels]) @ matrix
+    return tf.reshape(tf.nn.bias_add(flat, bias), tf.shape(image))
 
   return _changed(example, seed, change, probability)
 

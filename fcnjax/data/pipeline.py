@@ -1,11 +1,13 @@
 """From a source to training batches: batch t is a function of (seed, t).
 
-The stream of examples has a position p = t * batch_size + j. Its epoch is
-p // n, its place in the epoch p % n, and a stateless permutation of (seed,
-epoch) tells which example of the source stands there. The random numbers of
-its transforms come from (seed, p). So nothing has to be replayed: resuming at
-step t is starting to count there, and P processes that make a Pth of every
-batch make the same stream as one.
+The stream of examples has a position p = t * batch_size + j, and an order tells
+which example of the source stands there (order.py). The random numbers of its
+transforms come from (seed, p). So nothing has to be replayed: resuming at step
+t is starting to count there, and P processes that make a Pth of every batch
+make the same stream as one.
+
+Batches are made for the way to a device, as bytes where that is enough; what
+makes network's input of them there is normalization.py.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,22 +18,26 @@ import tensorflow as tf
 
 from fcnjax import errors, typing
 from fcnjax.data import (
-  examples,
   geometry,
+  mixing as mixing_lib,
+  order as orders,
+  reading,
   recipes,
   transforms as transforms_lib,
 )
 
+TRANSFERS = ("uint8", "float32")
+
 
 def training_batches(
-  source: Any,
+  reader: reading.Reader,
   *,
   batch_size: int,
-  seed: int,
   start_step: int = 0,
   transforms: recipes.Transforms = (),
+  mixing: recipes.Transforms = (),
   mean: geometry.PerChannel = 0.0,
-  std: geometry.PerChannel = 1.0,
+  transfer: str = "uint8",
   process_index: int = 0,
   process_count: int = 1,
   workers: int = 2,
@@ -41,18 +47,19 @@ def training_batches(
   """Returns an endless iterator of batches, from step `start_step` on.
 
   Args:
-    source: `len(source)` examples `source[i]`: dicts of image [h, w, c] with
-      values in [0, 255], label uint8 [h, w] in [0, k) or 255, and optionally
-      weight float32 [h, w] and second_label, as label; read in several threads
-      at once.
+    reader: gives the maps of what stands at each position, to several threads
+      at once; its seed is that of the transforms, too.
     batch_size: examples a step, of all processes together.
-    seed: of the order and of the transforms.
     start_step: the step of the first batch.
     transforms: (name, parameters) in the order of application; the names are
       those of `transforms.TRANSFORMS`. Padding is filled with `mean` unless
       the parameters say otherwise.
-    mean: subtracted from the image; one value or one a channel, in [0, 255].
-    std: divides it then; likewise.
+    mixing: (name, parameters) of `mixing.MIXERS`: what is pasted into an
+      example, after the transforms, of others that were transformed alike.
+    mean: of the training images; one value or one a channel, in [0, 255].
+    transfer: "uint8" rounds what the transforms made of an image of bytes to
+      whole grey values, which is off by half of one at most; "float32" does
+      not. Other images are never rounded.
     process_index: this process; it makes the examples
       [process_index * b, (process_index + 1) * b) of every batch, where b is
       batch_size / process_count.
@@ -63,10 +70,10 @@ def training_batches(
       with valid convolutions (U-Net: 92).
 
   Returns:
-    An iterator of dicts of NumPy arrays: image float32 [b, h, w, c], label
-    int32 [b, h', w'] and, if the source has them, weight float32 and
-    second_label int32 [b, h', w'].
-    Closing it ends its threads.
+    An iterator of dicts of NumPy arrays: image uint8 or float32 [b, h, w, c] in
+    [0, 255], label uint8 [b, h', w'] and, if the source has them, weight
+    float32 and second_label uint8 [b, h', w']. `normalization.normalized` makes
+    a `typing.Batch` of them. Closing it ends its threads.
 
   Raises:
     InputError: for an impossible batch size or an unknown transform at once;
@@ -75,46 +82,64 @@ def training_batches(
   """
   # JAX owns the accelerators; TensorFlow would take all their memory.
   tf.config.set_visible_devices([], "GPU")
-  if len(source) == 0:
-    raise errors.InputError("The training set has no examples.")
   if batch_size < 1 or batch_size % process_count:
     raise errors.InputError(
       f"batch_size must be a positive multiple of the {process_count} "
       f"process(es), got {batch_size}."
     )
-  first = _arrays(source, 0, {})
-  channels = first["image"].shape[-1]
-  recipes.check_length("mean", mean, channels)
-  recipes.check_length("std", std, channels)
+  if transfer not in TRANSFERS:
+    raise errors.InputError(
+      f"data.transfer: {transfer!r} is unknown; use {' or '.join(TRANSFERS)}."
+    )
+  first, seed = reader.first, reader.seed
+  recipes.check_length("mean", mean, first["image"].shape[-1])
   chosen = recipes.operations(transforms, transforms_lib.TRANSFORMS, mean)
+  plan = mixing_lib.plan(mixing, seed)
+  others = len(plan(0))
+  rounded = transfer == "uint8" and first["image"].dtype == np.uint8
   failures: dict[int, Exception] = {}
 
-  def read(index, position):
+  def read(position, into):
     try:
-      return [*_arrays(source, int(index), first).values(), False]
+      return [*reader.maps(int(position)).values(), False]
     except Exception as error:
       # Stands in for the example; `_batches` raises the error as it was, where
       # TensorFlow would wrap it in a page of its own.
-      failures[int(position)] = error
+      failures[int(into)] = error
       return [*first.values(), True]
+
+  def example_at(position, into):
+    types = [tf.as_dtype(array.dtype) for array in first.values()]
+    *arrays, failed = tf.numpy_function(
+      read, [position, into], [*types, tf.bool]
+    )
+    failed.set_shape([])
+    for array, like in zip(arrays, first.values()):
+      array.set_shape([None, None, *like.shape[2:]])
+    example = dict(zip(first, arrays))
+    return _augmented(example, _stream_seed(seed, position), chosen), failed
 
   local = batch_size // process_count
 
   def make(counter):
     step = counter // local
     position = step * batch_size + process_index * local + counter % local
-    index = _shuffled_index(position, seed, len(source))
-    types = [tf.as_dtype(array.dtype) for array in first.values()]
-    *arrays, failed = tf.numpy_function(
-      read, [index, position], [*types, tf.bool]
-    )
-    failed.set_shape([])
-    for array, like in zip(arrays, first.values()):
-      array.set_shape([None, None, *like.shape[2:]])
-    example = _augmented(
-      dict(zip(first, arrays)), _stream_seed(seed, position), chosen
-    )
-    example = _normalised(example, mean, std, label_margin)
+    example, failed = example_at(position, position)
+    if others:
+      boxes = tf.numpy_function(
+        lambda p: plan(int(p)), [position], tf.float32, stateful=False
+      )
+      boxes.set_shape([others, 4])
+    for number in range(others):
+      example, failed = _mixed(
+        example,
+        failed,
+        boxes[number],
+        lambda number=number: example_at(
+          position + (number + 1) * orders.FAR, position
+        ),
+      )
+    example = _sent(example, rounded, label_margin)
     return {**example, "failed": failed, "position": position}
 
   options = tf.data.Options()
@@ -133,30 +158,6 @@ def training_batches(
   return _batches(dataset.with_options(options), failures)
 
 
-def batch_names(
-  source: Any, step: int, batch_size: int, seed: int
-) -> list[str]:
-  """Returns the names of the examples of one (global) batch, in its order."""
-  count = len(source)
-  return [
-    str(
-      source.names[int(_shuffled_index(tf.constant(p, tf.int64), seed, count))]
-    )
-    for p in range(step * batch_size, (step + 1) * batch_size)
-  ]
-
-
-def _shuffled_index(position: tf.Tensor, seed: int, count: int) -> tf.Tensor:
-  """Returns which of `count` examples stands at an int64 position."""
-  epoch, place = position // count, position % count
-  return tf.random.experimental.index_shuffle(
-    place,
-    # Below zero, so that no example draws its transforms from the same seed.
-    seed=_stream_seed(seed, -1 - epoch),
-    max_index=tf.constant(count - 1, tf.int64),
-  )
-
-
 def _stream_seed(seed: int, number: tf.Tensor) -> tf.Tensor:
   """Returns an int32 [2] made of all bits of the seed and an int64 number."""
   return tf.random.stateless_uniform(
@@ -173,14 +174,36 @@ def _augmented(
   seed: tf.Tensor,
   operations: Sequence[tuple[str, Any, dict[str, Any]]],
 ) -> geometry.Example:
-  for number, (name, operation, parameters) in enumerate(operations):
-    own = tf.random.experimental.stateless_fold_in(seed, number)
+  fold = tf.random.experimental.stateless_fold_in
+  seeds = [fold(seed, number) for number in range(len(operations))]
+  first = 0
+  if _scales_and_crops(operations):
+    (_, _, scale), (_, _, crop) = operations[:2]
+    example = transforms_lib.scaled_crop(
+      example, seeds[:2], scale=scale, crop=crop
+    )
+    first = 2
+  else:
+    example = {**example, "image": tf.cast(example["image"], tf.float32)}
+  for own, (name, operation, parameters) in list(zip(seeds, operations))[
+    first:
+  ]:
     try:
       example = operation(example, own, **parameters)
     except (TypeError, ValueError) as error:
       words = str(error).splitlines()[0]
       raise errors.InputError(f"data.transforms, {name}: {words}") from error
   return example
+
+
+def _scales_and_crops(operations) -> bool:
+  """Whether it begins with what `transforms.scaled_crop` does in one."""
+  if [name for name, *_ in operations[:2]] != ["random_scale", "random_crop"]:
+    return False
+  crop = operations[1][2]
+  return crop.keys() <= {"size", "fill", "boundary"} and (
+    crop.get("boundary", "fill") == "fill"
+  )
 
 
 def _batches(
@@ -191,10 +214,16 @@ def _batches(
     try:
       batch = next(batches)
     except tf.errors.InvalidArgumentError as error:
-      if "batch" not in error.message:
+      mixing = "data.mixing" in error.message
+      if not mixing and "batch" not in error.message:
         raise
       if failures:  # The stand-in has another size than its neighbours.
         raise failures[min(failures)] from None
+      if mixing:
+        raise errors.InputError(
+          "data.mixing: the examples have different sizes after "
+          "data.transforms; end them with a random_crop or a resize."
+        ) from None
       shapes = " ".join(error.message.split("Shapes are:")[-1].split())
       raise errors.InputError(
         "The examples of a batch have different sizes after data.transforms "
@@ -213,28 +242,47 @@ def _batches(
     yield batch
 
 
-def _arrays(
-  source: Any, index: int, first: dict[str, np.ndarray]
-) -> dict[str, np.ndarray]:
-  """Returns the maps of an example, the image as float32."""
-  maps = examples.training_maps(source, index, first)
-  return maps | {"image": maps["image"].astype(np.float32)}
+def _mixed(example, failed, box, other):
+  """Returns the example with what another has in a box, and whether one failed.
 
+  Without an area, the other is not made.
+  """
+  shape = tf.shape(example["label"])
+  sides = tf.cast(tf.concat([shape, shape], axis=0), tf.float32)
+  top, left, bottom, right = tf.unstack(tf.cast(tf.round(box * sides), "int32"))
 
-def _normalised(
-  example: dict[str, tf.Tensor],
-  mean: geometry.PerChannel,
-  std: geometry.PerChannel,
-  label_margin: int,
-) -> dict[str, tf.Tensor]:
-  image = (example["image"] - tf.constant(mean, tf.float32)) / tf.constant(
-    std, tf.float32
+  def pasted():
+    theirs, theirs_failed = other()
+    rows, columns = tf.range(shape[0])[:, None], tf.range(shape[1])[None, :]
+    inside = (rows >= top) & (rows < bottom) & (columns >= left)
+    inside &= columns < right
+    same = tf.debugging.assert_equal(
+      tf.shape(theirs["label"]), shape, message="data.mixing"
+    )
+    moved = {}
+    with tf.control_dependencies([same]):
+      for key, values in example.items():
+        mask = inside[..., None] if values.ndim == 3 else inside
+        moved[key] = tf.where(mask, theirs[key], values)
+        moved[key].set_shape(values.shape)
+    return moved, failed | theirs_failed
+
+  return tf.cond(
+    (bottom > top) & (right > left), pasted, lambda: (dict(example), failed)
   )
+
+
+def _sent(
+  example: dict[str, tf.Tensor], rounded: bool, label_margin: int
+) -> dict[str, tf.Tensor]:
+  """Returns the example as it travels to the device."""
+  image = example["image"]
+  if rounded:
+    # Truncated, which costs less than to round.
+    image = tf.cast(tf.clip_by_value(image + 0.5, 0.0, 255.5), tf.uint8)
   inner = slice(label_margin, -label_margin if label_margin else None)
-  normalised = {"image": image}
-  for key in ("label", "second_label"):
+  sent = {"image": image}
+  for key in ("label", "second_label", "weight"):
     if key in example:
-      normalised[key] = tf.cast(example[key][inner, inner], tf.int32)
-  if "weight" in example:
-    normalised["weight"] = example["weight"][inner, inner]
-  return normalised
+      sent[key] = example[key][inner, inner]
+  return sent

@@ -19,6 +19,8 @@ def operations(
   transforms: Transforms,
   table: Mapping[str, Callable[..., Any]],
   mean: PerChannel,
+  *,
+  word: str = "data.transforms",
 ) -> list[tuple[str, Any, dict[str, Any]]]:
   """Returns name, function and parameters of what the config's words mean.
 
@@ -27,6 +29,7 @@ def operations(
     table: of names to functions of an example, of what its random numbers come
       from, and of parameters.
     mean: what padding is filled with, unless the parameters say otherwise.
+    word: of the config, for messages.
 
   Raises:
     InputError: on an unknown name or parameter, with the nearest known one.
@@ -35,24 +38,23 @@ def operations(
   for name, parameters in transforms:
     if name not in table:
       raise errors.InputError(
-        f"data.transforms: unknown {name!r}{_nearest(name, table)}"
+        f"{word}: unknown {name!r}{_nearest(name, table)}"
       )
     _, _, *rest = inspect.signature(table[name]).parameters.items()
     known = dict(rest)
     for key in parameters:
       if key not in known:
         raise errors.InputError(
-          f"data.transforms, {name}: no parameter {key!r}{_nearest(key, known)}"
+          f"{word}, {name}: no parameter {key!r}{_nearest(key, known)}"
         )
     for key, parameter in known.items():
       if parameter.default is parameter.empty and key not in parameters:
-        raise errors.InputError(f"data.transforms, {name}: {key} is missing.")
+        raise errors.InputError(f"{word}, {name}: {key} is missing.")
     size = parameters.get("size", (1, 1))
     pair = isinstance(size, tuple | list) and len(size) == 2
     if not pair or not all(isinstance(side, int) and side > 0 for side in size):
       raise errors.InputError(
-        f"data.transforms, {name}: size must be (height, width) in pixels, got "
-        f"{size!r}."
+        f"{word}, {name}: size must be (height, width) in pixels, got {size!r}."
       )
     chosen = {"fill": mean} if "fill" in known else {}
     for key, value in parameters.items():

@@ -4,14 +4,14 @@ For sets that fit there. Images and labels are put on the device once, as they
 are stored; what a step needs from the host is which examples it sees. They are
 cut, deformed and normalised by one jitted function, without TensorFlow.
 
-The stream is ordered as pipeline.py's: position p = t * batch_size + j is place
-p % n of epoch p // n, whose permutation comes from (seed, epoch), and the
-random numbers of its transforms come from (seed, epoch, place). But permutation
-and numbers are drawn by NumPy and JAX, and are others than tf.data's.
+The stream is pipeline.py's: an order tells which example stands at position
+p = t * batch_size + j, and the random numbers of its transforms come from the
+seed and p (as epoch and place in it). But these are drawn by JAX, and are
+others than tf.data's.
 """
 
 from collections.abc import Iterator
-from concurrent import futures
+import contextlib
 import functools
 from typing import Any
 
@@ -20,7 +20,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from fcnjax import errors, typing
-from fcnjax.data import device_transforms, examples, recipes, views
+from fcnjax.data import (
+  device_transforms,
+  examples,
+  mixing as mixing_lib,
+  normalization,
+  order as orders,
+  reading,
+  recipes,
+  views,
+)
 
 
 class Resident:
@@ -28,15 +37,16 @@ class Resident:
 
   Attributes:
     nbytes: what it takes there, on each device.
+    count: of the examples held.
   """
 
   def __init__(
     self,
-    source: Any,
+    reader: reading.Reader,
     *,
     batch_size: int,
-    seed: int,
     transforms: recipes.Transforms = (),
+    mixing: recipes.Transforms = (),
     mean: recipes.PerChannel = 0.0,
     std: recipes.PerChannel = 1.0,
     label_margin: int = 0,
@@ -47,12 +57,14 @@ class Resident:
     """Reads the whole source, and puts it on the device.
 
     Args:
-      source: see pipeline.training_batches.
+      reader: gives the maps of all examples, and what stands at each position;
+        its seed is that of the transforms, too.
       batch_size: examples a step, of all devices and processes together.
-      seed: of the order and of the transforms.
       transforms: (name, parameters) in the order of application; the names are
         those of `device_transforms.TRANSFORMS`. Padding is filled with `mean`
         unless the parameters say otherwise.
+      mixing: (name, parameters) of `mixing.MIXERS`: what is pasted into an
+        example, after the transforms, of others that were transformed alike.
       mean: subtracted from the image; one value or one a channel, in [0, 255].
       std: divides it then; likewise.
       label_margin: pixels cut from each side of label and weight, for networks
@@ -66,15 +78,16 @@ class Resident:
       InputError: for an unknown transform, an unreadable example, transforms
         that do not end in a known size, or a set too large for the device.
     """
-    if len(source) == 0:
-      raise errors.InputError("The training set has no examples.")
     processes = jax.process_count()
     if batch_size < 1 or batch_size % processes:
       raise errors.InputError(
         f"batch_size must be a positive multiple of the {processes} "
         f"process(es), got {batch_size}."
       )
-    maps = _read(source, workers)
+    every = reader.every(workers)
+    maps = [m for m in every if m is not None]
+    # Where an example lies among those that can be read.
+    self._rows = np.cumsum([m is not None for m in every]) - 1
     channels = maps[0]["image"].shape[-1]
     recipes.check_length("mean", mean, channels)
     recipes.check_length("std", std, channels)
@@ -94,7 +107,7 @@ class Resident:
     }
     make = functools.partial(
       _batch,
-      seed=seed,
+      seed=reader.seed,
       sizes=np.unique(sizes, axis=0),
       transforms=recipes.operations(
         transforms, device_transforms.TRANSFORMS, mean
@@ -103,8 +116,10 @@ class Resident:
       std=std,
       label_margin=label_margin,
     )
-    self._names = list(map(str, source.names))
-    self._batch_size, self._seed = batch_size, seed
+    self.count = len(maps)
+    self._reader, self._batch_size = reader, batch_size
+    self._plan = mixing_lib.plan(mixing, reader.seed)
+    self._boxes = len(self._plan(0))
     try:
       jax.eval_shape(make, held, self._where(0))
     except errors.InputError:
@@ -139,9 +154,12 @@ class Resident:
     else:
       local = self._batch_size // jax.process_count()
       own = slice(jax.process_index() * local, None)
-      where = jax.make_array_from_process_local_data(
-        self._by_example, where[own][:local]
-      )
+      where = {
+        key: jax.make_array_from_process_local_data(
+          self._by_example, value[own][:local]
+        )
+        for key, value in where.items()
+      }
     return self._make(self._held, where)
 
   def batches(self, start_step: int = 0) -> Iterator[typing.Batch]:
@@ -152,19 +170,29 @@ class Resident:
 
   def names(self, step: int) -> list[str]:
     """Returns the names of the examples of a (global) batch, in its order."""
-    return [self._names[index] for index in self._where(step)[:, 0]]
+    return self._reader.names(step, self._batch_size, self._plan)
 
-  def _where(self, step: int) -> np.ndarray:
-    """Returns int32 [b, 3]: index in the source, epoch, place in the epoch."""
-    count = len(self._names)
-    rows = []
-    for position in range(
-      step * self._batch_size, (step + 1) * self._batch_size
-    ):
-      epoch, place = divmod(position, count)
-      index = _permutation(self._seed, epoch, count)[place]
-      rows.append((index, epoch, place))
-    return np.array(rows, np.int32)
+  def _where(self, step: int) -> dict[str, np.ndarray]:
+    """Returns what a step needs from the host.
+
+    "row" int32 [b, 1 + m]: where the example, and each that is pasted into it,
+    lies; "place" int32 [b, 2]: the epoch, and the place in it; "box" float32
+    [b, m, 4].
+    """
+    count = len(self._rows)
+    positions = range(step * self._batch_size, (step + 1) * self._batch_size)
+    rows = [
+      [
+        self._rows[self._reader.index(position + number * orders.FAR)]
+        for number in range(self._boxes + 1)
+      ]
+      for position in positions
+    ]
+    return {
+      "row": np.array(rows, np.int32),
+      "place": np.array([divmod(p, count) for p in positions], np.int32),
+      "box": np.stack([self._plan(position) for position in positions]),
+    }
 
 
 def refusal(
@@ -181,7 +209,13 @@ def refusal(
   """
   count = len(source)
   some = np.unique(np.linspace(0, count - 1, min(count, 8)).astype(int))
-  maps = [examples.training_maps(source, int(index), {}) for index in some]
+  maps = []
+  for index in some:
+    # What is bad is met again when all are read, and dealt with there.
+    with contextlib.suppress(errors.InputError):
+      maps.append(examples.training_maps(source, int(index), {}))
+  if not maps:
+    return ""
   needed = sum(a.nbytes for m in maps for a in m.values()) / len(maps) * count
   if needed > gigabytes * 1e9:
     return f"it takes {needed / 1e9:.1f} GB"
@@ -203,44 +237,47 @@ def refusal(
   return ""
 
 
-def _read(source: Any, workers: int) -> list[dict[str, np.ndarray]]:
-  first = examples.training_maps(source, 0, {})
-  pool = futures.ThreadPoolExecutor(workers)
-  try:
-    rest = pool.map(
-      lambda index: examples.training_maps(source, index, first),
-      range(1, len(source)),
-    )
-    return [first, *rest]
-  finally:
-    pool.shutdown(cancel_futures=True)
-
-
 def _rows(values: np.ndarray) -> np.ndarray:
   """Returns [h, w, ...] as [h * w, ...]."""
   return values.reshape(-1, *values.shape[2:])
 
 
-@functools.lru_cache(maxsize=8)
-def _permutation(seed: int, epoch: int, count: int) -> np.ndarray:
-  return np.random.default_rng((seed % 2**64, epoch)).permutation(count)
-
-
 def _batch(held, where, *, seed, sizes, transforms, mean, std, label_margin):
-  """Returns the batch of int32 [b, 3]: index, epoch, place."""
+  """Returns the batch of what `Resident._where` tells."""
   # Both words of the seed: `jax.random.key` keeps the lower one alone.
   key = jax.random.fold_in(jax.random.key(seed % 2**32), seed // 2**32 % 2**32)
 
+  def maps_of(row, own):
+    view = _view(held["pixels"], held["first"][row], held["size"][row], sizes)
+    return _augmented(view, own, transforms).whole()
+
   def one(where):
-    index, epoch, place = where
-    view = _view(
-      held["pixels"], held["first"][index], held["size"][index], sizes
-    )
+    epoch, place = where["place"]
     own = jax.random.fold_in(jax.random.fold_in(key, epoch), place)
-    maps = _augmented(view, own, transforms).whole()
-    return _normalised(maps, mean, std, label_margin)
+    maps = maps_of(where["row"][0], own)
+    for number in range(where["box"].shape[0]):
+      # Counted down, where the transforms are counted up.
+      theirs = jax.random.fold_in(own, 2**32 - 1 - number)
+      other = maps_of(where["row"][number + 1], theirs)
+      maps = _pasted(maps, other, where["box"][number])
+    return _finished(maps, mean, std, label_margin)
 
   return jax.vmap(one)(where)
+
+
+def _pasted(maps: views.Maps, other: views.Maps, box: jax.Array) -> views.Maps:
+  """Returns the maps with what another example has in a box; see mixing.py."""
+  height, width = maps["label"].shape
+  box = jnp.round(box * jnp.asarray([height, width] * 2, jnp.float32))
+  rows, columns = jnp.arange(height)[:, None], jnp.arange(width)[None, :]
+  inside = (rows >= box[0]) & (columns >= box[1])
+  inside &= (rows < box[2]) & (columns < box[3])
+  return {
+    key: jnp.where(
+      inside[..., None] if values.ndim == 3 else inside, other[key], values
+    )
+    for key, values in maps.items()
+  }
 
 
 def _view(pixels, first, size, sizes) -> views.View:
@@ -274,25 +311,22 @@ def _augmented(
   return view
 
 
-def _normalised(
+def _finished(
   maps: views.Maps,
   mean: recipes.PerChannel,
   std: recipes.PerChannel,
   label_margin: int,
 ) -> views.Maps:
-  mean, std = (
-    np.reshape(np.asarray(v, np.float32), (1, 1, -1)) for v in (mean, std)
-  )
-  image = (maps["image"] - mean) / std
+  """Returns the maps normalised, labels and weight without the margin."""
   inner = slice(label_margin, -label_margin if label_margin else None)
-  normalised = {"image": image}
-  for key in maps.keys() - {"image"}:
-    values = maps[key][inner, inner]
-    weight = key == "weight"
-    normalised[key] = values if weight else values.astype(jnp.int32)
-  if not normalised["label"].size:
+  cut = {
+    key: values if key == "image" else values[inner, inner]
+    for key, values in maps.items()
+  }
+  if not cut["label"].size:
+    height, width = maps["label"].shape
     raise errors.InputError(
       "data.label_margin leaves nothing of the labels of images of "
-      f"{image.shape[0]}x{image.shape[1]} pixels; use larger ones."
+      f"{height}x{width} pixels; use larger ones."
     )
-  return normalised
+  return normalization.normalized(cut, mean=mean, std=std)

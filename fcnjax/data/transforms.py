@@ -14,6 +14,7 @@ and `fill` do, is told in geometry.py.
 
 from collections.abc import Sequence
 import math
+from typing import Any
 
 import tensorflow as tf
 
@@ -77,6 +78,29 @@ def random_scale(
   Raises:
     ValueError: if the factors are not positive and ascending, or aspect < 1.
   """
+  size = scaled_size(
+    tf.shape(example["label"]),
+    seed,
+    minimum=minimum,
+    maximum=maximum,
+    step=step,
+    short_side=short_side,
+    aspect=aspect,
+  )
+  return geometry.resized(example, size)
+
+
+def scaled_size(
+  size: tf.Tensor,
+  seed: tf.Tensor | Sequence[int],
+  *,
+  minimum: float = 0.5,
+  maximum: float = 2.0,
+  step: float = 0.0,
+  short_side: int = 0,
+  aspect: float = 1.0,
+) -> tf.Tensor:
+  """Returns the size int32 [2] that `random_scale` gives one of `size`."""
   if not 0 < minimum <= maximum or step < 0 or aspect < 1:
     raise ValueError(
       "random_scale needs 0 < minimum <= maximum, step >= 0 and aspect >= 1, "
@@ -89,15 +113,14 @@ def random_scale(
     factor = minimum + step * tf.cast(drawn, tf.float32)
   else:
     factor = tf.random.stateless_uniform([], seed, minimum, maximum)
-  size = tf.cast(tf.shape(example["label"]), tf.float32)
+  size = tf.cast(size, tf.float32)
   if short_side:
     factor *= short_side / tf.reduce_min(size)
   if aspect != 1:
     limit = math.log(aspect) / 2
     drawn = tf.random.stateless_uniform([], _fold(seed, 1), -limit, limit)
     factor *= tf.exp(tf.stack([drawn, -drawn]))
-  size = tf.maximum(tf.cast(tf.round(size * factor), tf.int32), 1)
-  return geometry.resized(example, size)
+  return tf.maximum(tf.cast(tf.round(size * factor), tf.int32), 1)
 
 
 def random_crop(
@@ -138,17 +161,30 @@ def random_crop(
       f"max_share={max_share}, tries={tries}."
     )
   size = _size(size)
-  room = tf.shape(example["label"]) - size
-  places = tf.cast(tf.abs(room) + 1, tf.float32)
   balanced = max_share < 1
-  drawn = tf.random.stateless_uniform([tries, 2] if balanced else [2], seed)
-  drawn = tf.cast(drawn * places, tf.int32)
-  offset = tf.minimum(room, 0) + tf.minimum(drawn, tf.abs(room))
+  offset = crop_offset(
+    tf.shape(example["label"]), seed, size, tries=tries if balanced else 0
+  )
   if balanced:
     offset = _balanced(
       example["label"], offset, size, boundary=boundary, max_share=max_share
     )
   return geometry.window(example, offset, size, boundary=boundary, fill=fill)
+
+
+def crop_offset(
+  shape: tf.Tensor,
+  seed: tf.Tensor | Sequence[int],
+  size: tf.Tensor,
+  *,
+  tries: int = 0,
+) -> tf.Tensor:
+  """Returns where `random_crop`'s window begins: int32 [2], or [tries, 2]."""
+  room = shape - size
+  places = tf.cast(tf.abs(room) + 1, tf.float32)
+  drawn = tf.random.stateless_uniform([tries, 2] if tries else [2], seed)
+  drawn = tf.cast(drawn * places, tf.int32)
+  return tf.minimum(room, 0) + tf.minimum(drawn, tf.abs(room))
 
 
 def _balanced(
@@ -334,6 +370,35 @@ def _size(size: Sequence[int]) -> tf.Tensor:
   if len(size) != 2 or min(size) < 1:
     raise ValueError(f"size must be (height, width), got {tuple(size)}.")
   return tf.constant([int(side) for side in size], tf.int32)
+
+
+def scaled_crop(
+  example: Example,
+  seeds: Sequence[tf.Tensor],
+  *,
+  scale: dict[str, Any],
+  crop: dict[str, Any],
+) -> Example:
+  """Returns what `random_scale` and then `random_crop` give, to rounding.
+
+  Of the enlarged example only what the crop shows is interpolated; its image
+  may still be of bytes.
+
+  Args:
+    example: image, label and optional weight.
+    seeds: of the two.
+    scale: parameters of `random_scale`.
+    crop: parameters of `random_crop`, whose boundary is "fill".
+  """
+  size = _size(crop["size"])
+  scaled = scaled_size(tf.shape(example["label"]), seeds[0], **scale)
+  return geometry.resized_window(
+    example,
+    scaled,
+    crop_offset(scaled, seeds[1], size),
+    size,
+    fill=crop.get("fill", 0.0),
+  )
 
 
 # The names of configs, in the order in which a recipe usually has them.

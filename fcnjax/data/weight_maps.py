@@ -130,6 +130,7 @@ def class_statistics(
   num_classes: int,
   ignore: int = typing.IGNORE,
   workers: int = 2,
+  skip: bool = False,
 ) -> ClassStatistics:
   """Returns the class counts of a data set, for `median_frequency_weights`.
 
@@ -144,14 +145,46 @@ def class_statistics(
     num_classes: k; labels in [0, k) or `ignore`.
     ignore: the label that does not count.
     workers: threads.
+    skip: whether examples that cannot be read are left out.
 
   Raises:
     InputError: if a label is neither in [0, k) nor `ignore`, a mask has gone,
       or the directory cannot be written to.
   """
+  counts, sizes = _counted(
+    source, directory, num_classes, ignore, workers, skip
+  )
+  return ClassStatistics(
+    counts.sum(axis=0), (sizes[:, None] * (counts > 0)).sum(axis=0)
+  )
+
+
+def image_class_counts(
+  source: Any,
+  directory: str | os.PathLike[str] | None = None,
+  *,
+  num_classes: int,
+  ignore: int = typing.IGNORE,
+  workers: int = 2,
+  skip: bool = False,
+) -> Integer[np.ndarray, "n k"]:
+  """Returns how many pixels of each class each image has; int64.
+
+  See `class_statistics`; what cannot be read and is skipped has none.
+  """
+  return _counted(source, directory, num_classes, ignore, workers, skip)[0]
+
+
+def _counted(source, directory, num_classes, ignore, workers, skip):
+  """Returns int64 [n, k], pixels of each class, and [n], of the image."""
 
   def count(index: int) -> tuple[np.ndarray, int]:
-    label = source[index]["label"]
+    try:
+      label = source[index]["label"]
+    except errors.InputError:
+      if not skip:
+        raise
+      return np.zeros(num_classes, np.int64), 0
     counts = np.bincount(label.ravel(), minlength=256)
     counts[ignore] = 0
     if counts[num_classes:].any():
@@ -169,20 +202,17 @@ def class_statistics(
   path = None
   version = getattr(source, "labels_version", None)
   if directory is not None and version is not None:
-    key = _hash(["class_statistics", version(), num_classes, ignore], [])
-    path = _folder(directory) / f"classes-{key}.npz"
+    words = ["image_class_counts", version(), num_classes, ignore, skip]
+    path = _folder(directory) / f"classes-{_hash(words, [])}.npz"
     kept = _load(path)
     if kept is not None:
-      return ClassStatistics(kept["pixels"], kept["image_pixels"])
-  pixels = np.zeros(num_classes, np.int64)
-  image_pixels = np.zeros(num_classes, np.int64)
+      return kept["counts"], kept["sizes"]
   with concurrent.futures.ThreadPoolExecutor(workers) as pool:
-    for counts, size in pool.map(count, range(len(source))):
-      pixels += counts
-      image_pixels += size * (counts > 0)
+    counts, sizes = zip(*pool.map(count, range(len(source))))
+  found = {"counts": np.stack(counts), "sizes": np.array(sizes, np.int64)}
   if path is not None:
-    _save(path, pixels=pixels, image_pixels=image_pixels)
-  return ClassStatistics(pixels, image_pixels)
+    _save(path, **found)
+  return found["counts"], found["sizes"]
 
 
 def cached(

@@ -63,6 +63,7 @@ def fit(
   save: Callable[..., None],
   names: Callable[[int], list[str]],
   prepare: Callable[[TrainState], TrainState] | None = None,
+  more: Callable[[], dict[str, float]] = dict,
 ) -> TrainState:
   """Returns the state after step `steps`.
 
@@ -90,6 +91,7 @@ def fit(
     names: step -> the files of that step's batch, for messages.
     prepare: what is done to a state before it is evaluated, saved and trained
       on (batch-norm statistics).
+    more: figures of the batches, for the lines of the split "train".
 
   Raises:
     NonFiniteError: names the step and the files of its batch. No checkpoint
@@ -124,6 +126,7 @@ def fit(
     figures = {name: float(value) for name, value in metrics.items()}
     figures["images_per_second"] = (step - logged) * batch_size / elapsed
     figures["data_wait"] = waited / elapsed
+    figures |= more()
     writer.write(step, "train", figures)
     progress.figures(step, figures)
     waited, began, logged = 0.0, time.perf_counter(), step

@@ -134,6 +134,8 @@ class Progress:
     loss = f"loss {figures['loss']:.4g}"
     speed = f"{figures['images_per_second']:.1f} images/s"
     wait = f"data {100 * figures['data_wait']:.0f}%"
+    if figures.get("bad_examples"):
+      wait += f"  {figures['bad_examples']} bad examples skipped"
     if self._bar is not None:
       self._bar.set_postfix_str(f"{loss} {speed} {wait}")
     else:

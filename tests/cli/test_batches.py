@@ -4,10 +4,11 @@ import json
 
 import jax
 import numpy as np
+import PIL.Image
 import pytest
 
 from fcnjax import errors
-from fcnjax.cli import batches, defaults, workdir
+from fcnjax.cli import batches, defaults, open_data, workdir
 from fcnjax.data import sources
 from fcnjax.training import sharding
 
@@ -105,3 +106,81 @@ def test_both_paths_give_the_same_kind_of_batches(path):
   assert placed["image"].sharding == sharding.by_example(mesh)
   stream.close()
   late.close()
+
+
+def folder_of(path, values, count=12):
+  """Writes images of one grey value each; the mask tells it, too."""
+  for kind in ("images", "masks"):
+    (path / kind).mkdir(parents=True)
+  for i in range(count):
+    value = values[i % len(values)]
+    grey = np.full((9, 10), value, np.uint8)
+    name = f"{path.name}{i}.png"
+    PIL.Image.fromarray(np.stack([grey] * 3, -1)).save(path / "images" / name)
+    PIL.Image.fromarray(grey).save(path / "masks" / name)
+  return {"images": str(path / "images"), "masks": str(path / "masks")}
+
+
+def of_folder(words, **changes):
+  return configured(
+    source="folder", num_classes=4, val_fraction=0.05, **words, **changes
+  )
+
+
+def shares(config, path, steps=12, cache=None):
+  """Returns how often each class was seen, and the batches' figures."""
+  train = open_data.source(config, "train")
+  mesh = sharding.create_mesh(data=1, batch_size=4)
+  made = batches.create(config, train, mesh, path=path, cache=cache)
+  stream = made.start(0)
+  labels = [np.asarray(next(stream)["label"])[:, 0, 0] for _ in range(steps)]
+  stream.close()
+  return np.bincount(np.concatenate(labels), minlength=4), made.figures()
+
+
+@pytest.mark.parametrize("path", list(batches.PATHS))
+def test_the_words_say_which_images_are_seen(path, tmp_path):
+  first = folder_of(tmp_path / "a", [0] * 9 + [1, 1, 2])
+  other = folder_of(tmp_path / "b", [3])
+  uniform, _ = shares(of_folder(first), path)
+  assert uniform[0] > 30
+  config = of_folder(first, sampling="class_balanced")
+  balanced, _ = shares(config, path, cache=tmp_path / "cache")
+  present = balanced[balanced > 0]
+  assert len(present) >= 2
+  assert (present == 48 // len(present)).all()
+  config = of_folder(first, mix=((3, {}), (1, other)))
+  mixed, _ = shares(config, path)
+  assert mixed[3] == 12
+
+
+@pytest.mark.parametrize("path", list(batches.PATHS))
+def test_a_broken_file_ends_a_run_or_is_skipped(path, tmp_path):
+  words = folder_of(tmp_path / "a", [0, 1], count=30)
+  broken = open_data.source(of_folder(words), "train").pairs[5][0]
+  broken.write_bytes(broken.read_bytes()[:20])
+  with pytest.raises(errors.InputError, match=broken.name):
+    shares(of_folder(words), path)
+  config = of_folder(words, on_bad_example="skip")
+  seen, figures = shares(config, path)
+  assert seen.sum() == 48
+  assert figures == {"bad_examples": 1}
+
+
+def test_wrong_words_of_the_batches_get_one_line(tmp_path):
+  words = folder_of(tmp_path / "a", [0, 1])
+  for changes, message in (
+    ({"sampling": "balanced"}, "data.sampling: 'balanced' is unknown"),
+    ({"transfer": "int8"}, "data.transfer"),
+    ({"on_bad_example": "ignore"}, "use raise or skip"),
+    ({"mixing": (("cutmix", {}),)}, "did you mean 'cut_mix'"),
+  ):
+    with pytest.raises(errors.InputError, match=message):
+      batches.check(of_folder(words, **changes))
+  for mix, message in (
+    (((0, {}),), "the weight above 0"),
+    (((1, {}), (1, {"image": "b"})), "no word data.image"),
+    (((1, {}), (1, {"num_classes": 5})), "they must be the same"),
+  ):
+    with pytest.raises(errors.InputError, match=message):
+      open_data.source(of_folder(words, mix=mix), "train")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fcnjax import errors
-from fcnjax.data import pipeline
+from fcnjax.data import pipeline, reading
 
 AUGMENT = (
   ("random_scale", {"minimum": 0.7, "maximum": 1.5}),
@@ -45,9 +45,24 @@ class Source:
     return self.examples[index]
 
 
+def read(source, seed=3, order=None, **parameters):
+  """Returns batches and their reader."""
+  words = {
+    key: parameters.pop(key)
+    for key in ("on_bad_example", "say")
+    if key in parameters
+  }
+  reader = reading.Reader(source, seed=seed, order=order, **words)
+  parameters = {"batch_size": 4} | parameters
+  return pipeline.training_batches(reader, **parameters), reader
+
+
+def names_of(source, step, batch_size=4):
+  return reading.Reader(source, seed=3).names(step, batch_size)
+
+
 def take(count, source, **parameters):
-  parameters = {"batch_size": 4, "seed": 3} | parameters
-  batches = pipeline.training_batches(source, **parameters)
+  batches, _ = read(source, **parameters)
   taken = list(itertools.islice(batches, count))
   batches.close()
   return taken
@@ -65,20 +80,18 @@ def assert_equal(left, right):
       np.testing.assert_array_equal(one[key], other[key])
 
 
-def test_a_batch_is_normalised_and_nothing_else():
+def test_a_batch_is_what_was_read_and_nothing_else():
   source = Source(5, weight=True, seed=0)
-  mean, std = (100.0, 110.0, 120.0), (50.0, 55.0, 60.0)
-  (batch,) = take(1, source, mean=mean, std=std)
+  (batch,) = take(1, source)
   assert {key: (value.shape, value.dtype) for key, value in batch.items()} == {
-    "image": ((4, 6, 7, 3), np.float32),
-    "label": ((4, 6, 7), np.int32),
+    "image": ((4, 6, 7, 3), np.uint8),
+    "label": ((4, 6, 7), np.uint8),
     "weight": ((4, 6, 7), np.float32),
   }
-  names = pipeline.batch_names(source, 0, 4, 3)
+  names = names_of(source, 0)
   for j, name in enumerate(names):
     example = source.examples[source.names.index(name)]
-    expected = (example["image"] - np.array(mean)) / std
-    np.testing.assert_allclose(batch["image"][j], expected, atol=1e-6)
+    np.testing.assert_array_equal(batch["image"][j], example["image"])
     np.testing.assert_array_equal(batch["label"][j], example["label"])
     np.testing.assert_array_equal(batch["weight"][j], example["weight"])
 
@@ -116,7 +129,7 @@ def test_a_late_start_replays_nothing():
   batches = take(2, source, start_step=10**6, batch_size=64)
   assert time.monotonic() - began < 20
   assert len(source.reads) < 12 * 64
-  names = pipeline.batch_names(source, 10**6, 64, 3)
+  names = names_of(source, 10**6, 64)
   assert names == [f"image{i}" for i in order(batches[:1])]
 
 
@@ -196,19 +209,19 @@ def test_batch_names_are_those_of_the_batch():
   batches = take(6, source, start_step=5)
   for t, batch in enumerate(batches, start=5):
     expected = [f"image{i}" for i in order([batch])]
-    assert pipeline.batch_names(source, t, 4, 3) == expected
+    assert names_of(source, t) == expected
 
 
 def test_whole_numbers_are_numbers():
   transforms = (("rotate", {"degrees": 5, "fill": (1, 2, 3)}), ("flip", {}))
-  take(1, Source(2), transforms=transforms, mean=(1, 2, 3), std=2)
+  take(1, Source(2), transforms=transforms, mean=(1, 2, 3))
 
 
 def test_padding_has_the_mean_colour_unless_told_otherwise():
   source = Source(1, size=(2, 2))
-  for fill, expected in [({}, 0.0), ({"fill": 30.0}, 2.0)]:
+  for fill, expected in [({}, 10), ({"fill": 30.0}, 30)]:
     crop = (("random_crop", {"size": (4, 4), **fill}),)
-    (batch,) = take(1, source, transforms=crop, mean=(10.0,), std=10.0)
+    (batch,) = take(1, source, transforms=crop, mean=(10.0,))
     padding = batch["label"] == 255
     assert padding.sum() == 4 * 12
     np.testing.assert_array_equal(batch["image"][padding], expected)
@@ -237,7 +250,7 @@ def test_float_images_keep_their_fractions():
 
 def test_an_unreadable_example_is_named(capfd):
   """After the good batches, as it was raised, and without a page of words."""
-  names = pipeline.batch_names(Source(40), 2, 4, 3)
+  names = names_of(Source(40), 2)
   message = f"{names[1]}.png is no image; replace it."
 
   class Broken(Source):
@@ -247,7 +260,7 @@ def test_an_unreadable_example_is_named(capfd):
       return super().__getitem__(index)
 
   source = Broken(40)
-  batches = pipeline.training_batches(source, batch_size=4, seed=3)
+  batches, _ = read(source)
   next(batches)
   next(batches)
   with pytest.raises(errors.InputError) as caught:
@@ -267,7 +280,7 @@ def test_other_errors_of_a_source_stay_what_they_are():
 
 def test_closing_ends_the_reading():
   source = Source(5)
-  batches = pipeline.training_batches(source, batch_size=2, seed=0)
+  batches, _ = read(source, batch_size=2)
   next(batches)
   batches.close()
   time.sleep(0.3)
@@ -280,9 +293,7 @@ def test_closing_ends_the_reading():
 
 def test_reading_ahead_is_bounded():
   source = Source(5)
-  batches = pipeline.training_batches(
-    source, batch_size=2, seed=0, prefetch=2, workers=2
-  )
+  batches, _ = read(source, batch_size=2, prefetch=2, workers=2)
   next(batches)
   time.sleep(0.3)
   count = len(source.reads)
@@ -360,7 +371,6 @@ def test_an_example_of_another_kind_is_named(source, words):
     ({"transforms": (("elastic", {"grid": 2}),)}, "at least 3 nodes"),
     ({"transforms": (("elastic", {"grid": 2, "sigma": 3}),)}, "nodes"),
     ({"mean": (1.0, 2.0)}, "data.mean has 2 values"),
-    ({"std": (1.0, 2.0)}, "data.std has 2 values"),
     ({"label_margin": 4}, "label_margin"),
   ],
 )

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fcnjax import errors
-from fcnjax.data import pipeline, resident
+from fcnjax.data import normalization, pipeline, reading, resident
 from fcnjax.training import sharding
 
 AUGMENT = (
@@ -46,10 +46,11 @@ class Source:
     return self.examples[index]
 
 
-def held(source, **parameters):
-  return resident.Resident(
-    source, **({"batch_size": 4, "seed": 3} | parameters)
+def held(source, seed=3, order=None, on_bad_example="raise", **parameters):
+  reader = reading.Reader(
+    source, seed=seed, order=order, on_bad_example=on_bad_example
   )
+  return resident.Resident(reader, **({"batch_size": 4} | parameters))
 
 
 def order(made, steps):
@@ -83,27 +84,25 @@ def test_a_batch_is_normalised_and_nothing_else():
 
 
 def test_it_is_the_batch_of_tf_data_where_nothing_is_drawn():
-  """Padding, margin and types too; the order alone is another."""
+  """Order, padding, margin and types too."""
   source = Source(5, ((6, 7), (9, 4)), seed=0, more=True)
   words = {
     "batch_size": 5,
-    "seed": 0,
     "transforms": (
       ("resize", {"size": (11, 6)}),
       ("center_crop", {"size": (10, 9)}),
       ("pad_to", {"size": (12, 9), "boundary": "reflect"}),
     ),
     "mean": (100.0, 110.0, 120.0),
-    "std": 50,
     "label_margin": 1,
   }
-  made = resident.Resident(source, **words)
-  batches = pipeline.training_batches(source, **words)
-  theirs = next(batches)
+  made = held(source, std=50, **words)
+  batches = pipeline.training_batches(
+    reading.Reader(source, seed=3), transfer="float32", **words
+  )
+  theirs = normalization.normalized(next(batches), mean=words["mean"], std=50)
   batches.close()
-  names = pipeline.batch_names(source, 0, 5, 0)
-  rows = [made.names(0).index(name) for name in names]
-  ours = {k: np.asarray(v)[rows] for k, v in made.batch(0).items()}
+  ours = made.batch(0)
   assert {k: v.dtype for k, v in ours.items()} == {
     k: v.dtype for k, v in theirs.items()
   }
@@ -186,7 +185,7 @@ def test_any_number_of_devices_makes_the_same_batch():
   # Two programs: a product and a sum may be rounded once or twice, as the
   # processor's instructions have it. Four units of the last place of 255.
   np.testing.assert_allclose(*images, rtol=0, atol=2**-14)
-  where = made.batch(0)["label"][:, 0, :3]
+  where = jax.device_put(made._where(0), sharding.by_example(mesh))
   compiled = made._make.lower(made._held, where).compile().as_text()
   for word in ("all-gather", "all-reduce", "all-to-all", "permute"):
     assert word not in compiled

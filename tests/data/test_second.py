@@ -5,7 +5,7 @@ import PIL.Image
 import pytest
 
 from fcnjax import errors
-from fcnjax.data import pipeline, sources
+from fcnjax.data import pipeline, reading, sources
 
 
 def _images(channels, count=5, seed=0):
@@ -77,9 +77,8 @@ def test_labels_of_both_tasks_are_moved_with_the_image():
     _source(images, semantic, 33), _source(images, geometric, 3), "label"
   )
   batches = pipeline.training_batches(
-    source,
+    reading.Reader(source, seed=3),
     batch_size=5,
-    seed=3,
     transforms=(
       ("flip", {"vertical": True}),
       ("random_crop", {"size": (16, 8)}),
@@ -88,7 +87,7 @@ def test_labels_of_both_tasks_are_moved_with_the_image():
   )
   for _ in range(3):
     batch = next(batches)
-    assert batch["label"].dtype == batch["second_label"].dtype == np.int32
+    assert batch["label"].dtype == batch["second_label"].dtype == np.uint8
     assert batch["label"].shape == batch["second_label"].shape == (5, 14, 6)
     inner = batch["image"][:, 1:-1, 1:-1]
     valid = batch["label"] != 255

@@ -7,8 +7,9 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from fcnjax.cli import build, main, open_data, workdir
-from fcnjax.data import pipeline, scenes
+from fcnjax.cli import batches, build, main, open_data, workdir
+from fcnjax.data import scenes
+from fcnjax.training import sharding
 
 
 @pytest.fixture(scope="module")
@@ -240,16 +241,9 @@ def test_statistics_of_batch_norm_replace_the_running_averages(run):
   config, classes, _ = workdir.read(root / "segnet")
   model = build.model(config, num_classes=len(classes))
   train = open_data.source(config, "train")
-  batch = next(
-    pipeline.training_batches(
-      train,
-      batch_size=config.batch_size,
-      seed=config.seed,
-      transforms=config.data.transforms,
-      mean=config.data.mean,
-      std=config.data.std,
-    )
-  )
+  mesh = sharding.create_mesh(batch_size=config.batch_size)
+  made = batches.create(config, train, mesh, path="tf.data")
+  batch = {k: np.asarray(v) for k, v in next(made.start(0)).items()}
   for step in ("2", "4"):
     variables, _ = workdir.restore(root / "segnet", config, step)
     evaluated = model.apply(variables, batch["image"])["logits"]
