@@ -107,8 +107,6 @@ def elastic(
       [2], _fold(seed, 2), -shift, shift
     )
   if sigma:
-    # Before the offset, which has fewer axes: in this order TensorFlow's graphs
-    # add, whatever is written, and so both ways agree to the last bit.
     coordinates += happens * elastic_lib.displacement_field(
       _fold(seed, 3), size, grid=grid, sigma=sigma
     )
