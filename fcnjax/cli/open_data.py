@@ -149,8 +149,8 @@ def _opened(directory, split, channels, size, resize_label):
   )
 
 
-def _scenes(data, split, size, resize_label, compare):
-  del resize_label, compare
+def _scenes(data, split, size, resize_label):
+  del resize_label
   if data.channels != 3:
     raise errors.InputError(
       "data.source=scenes: the embedded images are RGB; leave data.channels=3."

@@ -58,15 +58,18 @@ def photometric(
     channels = image.shape[-1]
     matrix, bias = tf.eye(channels), tf.zeros([channels])
     if (saturation or hue) and channels == 3:
-      matrix = tf.transpose(_colour_matrix(drawn[2], drawn[3]))
+      matrix = _colour_matrix(drawn[2], drawn[3])
     if contrast:
       mean = tf.reduce_mean(image, axis=[0, 1])
-      bias -= drawn[1] * tf.linalg.matvec(matrix, mean, transpose_a=True)
+      bias -= drawn[1] * tf.linalg.matvec(matrix, mean)
       matrix *= 1 + drawn[1]
     if brightness:
       bias += 255 * drawn[0]
-    flat = tf.reshape(image, [-1, channels]) @ matrix
-    return tf.reshape(tf.nn.bias_add(flat, bias), tf.shape(image))
+    # Not a transposition nor a bias_add: a graph would fuse these with the
+    # product, to other bits than eagerly.
+    flat = tf.reshape(image, [-1, channels])
+    flat = tf.matmul(flat, matrix, transpose_b=True) + bias
+    return tf.reshape(flat, tf.shape(image))
 
   return _changed(example, seed, change, probability)
 
