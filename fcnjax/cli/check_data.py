@@ -11,7 +11,8 @@ import tqdm
 
 from fcnjax import errors
 from fcnjax.cli import open_data
-from fcnjax.data import diagnosis, findings, set_checks
+from fcnjax.data import findings
+from fcnjax.data.checking import diagnosis, set_checks
 
 
 def run(

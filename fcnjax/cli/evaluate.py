@@ -10,7 +10,8 @@ import numpy as np
 
 from fcnjax import errors
 from fcnjax.cli import build, open_data, workdir
-from fcnjax.data import checks, examples
+from fcnjax.data import examples
+from fcnjax.data.checking import checks
 from fcnjax.metrics import boundary, confusion
 from fcnjax.report import page
 from fcnjax.training import evaluation

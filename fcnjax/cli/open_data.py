@@ -12,12 +12,12 @@ from fcnjax.data import (
   datasets,
   findings,
   folders,
-  manifest,
   mixture,
   scenes,
   sources,
   weight_maps,
 )
+from fcnjax.data.preparation import manifest
 
 SPLITS = {"train": "train_split", "eval": "eval_split", "test": "test_split"}
 
@@ -138,7 +138,7 @@ def _prepared(data, split, size, resize_label, tell=findings.refuse):
 
 def _opened(directory, split, channels, size, resize_label):
   # TFDS, by whose messages the records are read, takes most of a second.
-  from fcnjax.data import prepared
+  from fcnjax.data.preparation import prepared
 
   return prepared.Prepared(
     directory,

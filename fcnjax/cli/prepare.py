@@ -11,8 +11,9 @@ import ml_collections
 
 from fcnjax import errors
 from fcnjax.cli import open_data
-from fcnjax.data import archives, datasets, manifest, sources
+from fcnjax.data import datasets, sources
 from fcnjax.data.datasets import cards
+from fcnjax.data.preparation import archives, manifest
 
 
 def run(
@@ -115,7 +116,7 @@ def _write(
   card: cards.Card | None = None,
 ) -> dict[str, Any]:
   """Converts, and says what there is now; returns the manifest."""
-  from fcnjax.data import preparing  # TFDS takes most of a second.
+  from fcnjax.data.preparation import preparing  # TFDS takes most of a second.
 
   about = preparing.Description(
     name=preparing.dataset_name(name),

@@ -20,7 +20,8 @@ from fcnjax.cli import (
   open_data,
   workdir,
 )
-from fcnjax.data import checks, examples
+from fcnjax.data import examples
+from fcnjax.data.checking import checks
 from fcnjax.metrics import confusion
 from fcnjax.report import overlays
 from fcnjax.training import (

@@ -131,7 +131,7 @@ def folder(
     channels=channels,
     image_size=image_size,
     resize_label=resize_label,
-    compare_sizes=compare_sizes,
+    compare_sizes=compare_sizes and tell is findings.refuse,
   )
 
 

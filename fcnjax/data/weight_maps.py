@@ -151,6 +151,9 @@ def class_statistics(
     InputError: if a label is neither in [0, k) nor `ignore`, a mask has gone,
       or the directory cannot be written to.
   """
+  known = getattr(source, "class_statistics", lambda: None)()
+  if known is not None:
+    return ClassStatistics(*known)
   counts, sizes = _counted(
     source, directory, num_classes, ignore, workers, skip
   )
@@ -196,9 +199,6 @@ def _counted(source, directory, num_classes, ignore, workers, skip):
       )
     return counts[:num_classes], label.size
 
-  known = getattr(source, "class_statistics", lambda: None)()
-  if known is not None:
-    return ClassStatistics(*known)
   path = None
   version = getattr(source, "labels_version", None)
   if directory is not None and version is not None:

@@ -15,7 +15,8 @@ import numpy as np
 import PIL.Image
 
 from fcnjax import errors, typing
-from fcnjax.data import diagnosis as diagnosis_lib, findings, set_checks
+from fcnjax.data import findings
+from fcnjax.data.checking import diagnosis as diagnosis_lib, set_checks
 from fcnjax.report import overlays, style
 
 _EXAMPLES = 8  # pictures of each split

@@ -16,8 +16,9 @@ import pytest
 
 from fcnjax import errors
 from fcnjax.cli import config as configs, main, open_data
-from fcnjax.data import datasets, manifest, prepared
+from fcnjax.data import datasets
 from fcnjax.data.datasets import cards
+from fcnjax.data.preparation import manifest, prepared
 
 
 def _run(capsys, *words):

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from fcnjax.cli import config as configs, main, open_data
-from fcnjax.data import datasets, manifest
+from fcnjax.data import datasets
+from fcnjax.data.preparation import manifest
 from tests.data import layouts
 
 

@@ -33,7 +33,8 @@ import functools
 import jax
 import numpy as np
 from fcnjax import losses, profile
-from fcnjax.data import checks, examples, images, scenes, sources, weight_maps
+from fcnjax.data import examples, images, scenes, sources, weight_maps
+from fcnjax.data.checking import checks
 from fcnjax.inference import tiles, whole
 from fcnjax.metrics import boundary, confusion
 from fcnjax.ops import convolution, normalization, pooling, resizing

@@ -3,16 +3,9 @@
 import numpy as np
 import pytest
 
-from fcnjax.data import (
-  checks,
-  datasets,
-  folders,
-  manifest,
-  pairs,
-  prepared,
-  preparing,
-  sources,
-)
+from fcnjax.data import datasets, folders, pairs, sources
+from fcnjax.data.checking import checks
+from fcnjax.data.preparation import manifest, prepared, preparing
 
 
 @pytest.mark.parametrize("name", ["camvid", "isbi2012"])

@@ -9,7 +9,8 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from fcnjax.data import diagnosis, findings, sources
+from fcnjax.data import findings, sources
+from fcnjax.data.checking import diagnosis
 from fcnjax.report import data_page
 
 

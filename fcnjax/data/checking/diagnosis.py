@@ -11,13 +11,8 @@ from typing import Any
 import numpy as np
 
 from fcnjax import errors
-from fcnjax.data import (
-  census,
-  checks,
-  file_checks,
-  findings as findings_lib,
-  set_checks,
-)
+from fcnjax.data import findings as findings_lib
+from fcnjax.data.checking import census, checks, file_checks, set_checks
 
 SCHEMA = 1  # of `record`; raised when a key changes its meaning
 

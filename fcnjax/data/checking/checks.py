@@ -16,12 +16,11 @@ import numpy as np
 
 from fcnjax import errors, typing
 from fcnjax.data import (
-  census,
   findings as findings_lib,
   labels as labels_lib,
-  mask_checks,
   weight_maps,
 )
+from fcnjax.data.checking import census, mask_checks
 
 
 class RawCount(NamedTuple):

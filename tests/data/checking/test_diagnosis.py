@@ -8,7 +8,8 @@ import PIL.Image
 import pytest
 
 from fcnjax import errors
-from fcnjax.data import diagnosis, folders, images, set_checks, sources
+from fcnjax.data import folders, images, sources
+from fcnjax.data.checking import diagnosis, set_checks
 
 SIZE = (48, 64)
 COUNT = 10  # the last two are validated on

@@ -52,11 +52,6 @@ class _Member:
   open: Callable[[], BinaryIO]
 
 
-def is_archive(name: str) -> bool:
-  """Whether a file of this name is unpacked, and not put where it belongs."""
-  return name.lower().endswith(ENDINGS)
-
-
 def is_done(done: pathlib.Path, name: str) -> bool:
   """Whether an archive of this name was unpacked wholly; see `unpack`."""
   return _marker(done, name).is_file()
@@ -132,7 +127,7 @@ def _members(file: pathlib.Path) -> Iterator[list[_Member]]:
   if file.name.lower().endswith(".zip"):
     with zipfile.ZipFile(file) as archive:
       yield list(_of_zip(archive, file))
-  elif is_archive(file.name):
+  elif file.name.lower().endswith(ENDINGS):
     with tarfile.open(file) as archive:
       yield list(_of_tar(archive, file))
   else:

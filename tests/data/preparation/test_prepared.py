@@ -15,16 +15,8 @@ import pytest
 import tensorflow_datasets as tfds
 
 from fcnjax import errors
-from fcnjax.data import (
-  folders,
-  manifest,
-  pipeline,
-  prepared,
-  preparing,
-  records,
-  sources,
-  weight_maps,
-)
+from fcnjax.data import folders, pipeline, reading, sources, weight_maps
+from fcnjax.data.preparation import manifest, prepared, preparing, records
 
 ABOUT = preparing.Description("mine", text="Mine.", citation="Me.")
 NAMES = ("ground", "tree", "lake")
@@ -198,16 +190,14 @@ def test_training_batches_are_those_of_the_files(written):
 
   def batches(source):
     found = pipeline.training_batches(
-      source,
+      reading.Reader(source, seed=7),
       batch_size=3,
-      seed=7,
       transforms=(
         ("random_scale", {"minimum": 0.8, "maximum": 1.25}),
         ("random_crop", {"size": (16, 16)}),
         ("flip", {}),
       ),
       mean=(1.0, 2.0, 3.0),
-      std=4.0,
       workers=3,
     )
     yield from itertools.islice(found, 6)
@@ -363,7 +353,8 @@ def test_an_interrupted_conversion_goes_on(written, folder):
 
 _SLOW = """
 import pathlib, sys, time
-from fcnjax.data import folders, preparing, records
+from fcnjax.data import folders
+from fcnjax.data.preparation import preparing, records
 root = pathlib.Path(sys.argv[1])
 record = records.record
 def slow(*arguments, **words):
@@ -507,7 +498,7 @@ class Missing:
       raise ModuleNotFoundError(name)
 sys.meta_path.insert(0, Missing())
 import hashlib
-from fcnjax.data import prepared
+from fcnjax.data.preparation import prepared
 source = prepared.Prepared(sys.argv[1], "train")
 for index in range(len(source)):
   for key in ("image", "label"):

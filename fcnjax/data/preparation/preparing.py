@@ -26,7 +26,8 @@ import tensorflow_datasets as tfds
 import tqdm
 
 from fcnjax import _version, errors, typing
-from fcnjax.data import manifest, records, sources
+from fcnjax.data import sources
+from fcnjax.data.preparation import manifest, records
 
 _SHARD_BYTES = 1 << 27  # of files; sources without files:
 _SHARD_IMAGES = 512

@@ -11,8 +11,9 @@ import PIL.Image
 import pytest
 
 from fcnjax import errors
-from fcnjax.data import archives, datasets
+from fcnjax.data import datasets
 from fcnjax.data.datasets import cards
+from fcnjax.data.preparation import archives
 
 CONTENT = np.random.default_rng(0).bytes(3_000_000)
 

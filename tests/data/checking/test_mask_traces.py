@@ -7,7 +7,8 @@ import PIL.Image
 import pytest
 from scipy import ndimage
 
-from fcnjax.data import images, mask_traces
+from fcnjax.data import images
+from fcnjax.data.checking import mask_traces
 
 
 def _shapes(seed, labels=12):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fcnjax import errors
-from fcnjax.data import unpacking
+from fcnjax.data.preparation import unpacking
 
 NOISE = np.random.default_rng(0).bytes(200_000)
 FILES = {"set/a.bin": NOISE, "set/b/c.txt": b"hello", "./d.txt": b"dot"}

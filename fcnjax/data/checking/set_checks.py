@@ -7,7 +7,8 @@ import dataclasses
 from jaxtyping import Float
 import numpy as np
 
-from fcnjax.data import census, findings, fingerprints, labels as labels_lib
+from fcnjax.data import findings, labels as labels_lib
+from fcnjax.data.checking import census, fingerprints
 
 # Root mean square of the tiny pictures, grey values. CamVid's images and what
 # JPEG of quality 75 makes of them differ by at most 0.66, its most similar

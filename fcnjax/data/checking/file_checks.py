@@ -3,7 +3,8 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from fcnjax.data import census, findings, labels as labels_lib
+from fcnjax.data import findings, labels as labels_lib
+from fcnjax.data.checking import census
 
 # What is said of files that cannot be used, by `census.Fault.code`.
 _DAMAGE = {

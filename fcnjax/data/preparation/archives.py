@@ -21,8 +21,8 @@ import urllib.request
 import tqdm
 
 from fcnjax import _version, errors
-from fcnjax.data import unpacking
 from fcnjax.data.datasets import cards
+from fcnjax.data.preparation import unpacking
 
 _BLOCK = 1 << 20  # bytes
 _TIMEOUT = 30.0  # seconds without a byte
@@ -61,14 +61,13 @@ def layout(
         f"--from: {given} is no folder; give the one that holds the archives of"
         f" {card.title}, or its unpacked layout."
       )
-    # Lists that are downloaded as they are lie in the official layout, too.
-    if not any(
-      unpacking.is_archive(archive.name) and (given / archive.name).is_file()
-      for archive in card.archives
-    ):
+    try:
       for split in card.splits:
-        card.pairs(given, split)  # complains
+        card.pairs(given, split)
       return given
+    except errors.InputError:
+      if not any((given / archive.name).is_file() for archive in card.archives):
+        raise
   if not card.archives:
     if not downloads.is_dir():
       raise errors.InputError(

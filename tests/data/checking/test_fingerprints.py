@@ -7,7 +7,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from fcnjax.data import fingerprints
+from fcnjax.data.checking import fingerprints
 
 
 def _picture(seed, size=(90, 120)):

@@ -5,7 +5,8 @@ import PIL.Image
 import pytest
 
 from fcnjax import errors
-from fcnjax.data import checks, scenes, sources
+from fcnjax.data import scenes, sources
+from fcnjax.data.checking import checks
 
 
 def _masks(tmp_path, *masks, endings=(), **words):

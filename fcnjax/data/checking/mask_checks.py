@@ -5,13 +5,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from fcnjax import typing
-from fcnjax.data import (
-  census,
-  file_checks,
-  findings,
-  labels as labels_lib,
-  mask_traces,
-)
+from fcnjax.data import findings, labels as labels_lib
+from fcnjax.data.checking import census, file_checks, mask_traces
 
 
 def find(

@@ -19,7 +19,8 @@ import numpy as np
 import PIL.Image
 
 from fcnjax import errors
-from fcnjax.data import fingerprints, images as images_lib, mask_traces
+from fcnjax.data import images as images_lib
+from fcnjax.data.checking import fingerprints, mask_traces
 
 # Shows how far one is: gets the looks and their number, and yields them.
 Progress = Callable[[Iterable, int], Iterable]

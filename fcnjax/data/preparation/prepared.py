@@ -22,7 +22,8 @@ import PIL.Image
 from tensorflow_datasets.proto import tf_example_pb2
 
 from fcnjax import errors, typing
-from fcnjax.data import labels as labels_lib, manifest, sources
+from fcnjax.data import labels as labels_lib, sources
+from fcnjax.data.preparation import manifest
 
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 

@@ -1,0 +1,1 @@
+"""From archives and folders to shards, and shards as a source."""
