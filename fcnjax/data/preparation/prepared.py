@@ -117,8 +117,8 @@ class Prepared:
       index: in [0, len(self)).
 
     Returns:
-      "image", "label" and "name", and "second_label" and "extra" where the
-      data have them; see `sources`.
+      "image", "label" and "name", and "second_label" where the data have one;
+      see `sources`.
 
     Raises:
       InputError: if a shard is damaged; names it.
@@ -132,12 +132,10 @@ class Prepared:
     }
     if "second_label" in features:
       example["second_label"] = self._label(features["second_label"], index)
-    if "extra/value" in features:
-      example["extra"] = self._array(features, "extra", np.float32, index)
     if self.image_size is None:
       return example
     for key, value in example.items():
-      if key in ("image", "extra"):
+      if key == "image":
         example[key] = sources.resize_image(value, self.image_size)
       elif key.endswith("label") and self.resize_label:
         example[key] = sources.resize_label(value, self.image_size)

@@ -68,7 +68,7 @@ def write(
 
   Args:
     splits: {name: source}; with the same classes. `source[i]` may have
-      "second_label", as label, and "extra", float32 [h, w, c].
+      "second_label", as label.
     directory: a folder that is empty, new, or of an earlier call.
     about: names and texts.
     shard_images: images a shard; by default about 128 MB of files.

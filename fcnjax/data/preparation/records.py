@@ -29,14 +29,12 @@ class Form:
     channels: of the images.
     image: "encoded" as JPEG or PNG, or the data type of the stored arrays.
     second_classes: of the second task; None = there is none.
-    extra: channels of what goes with the image; None = nothing does.
   """
 
   classes: tuple[str, ...]
   channels: int
   image: str
   second_classes: tuple[str, ...] | None
-  extra: int | None
 
 
 def form(splits: Mapping[str, Any]) -> Form:
@@ -55,7 +53,6 @@ def form(splits: Mapping[str, Any]) -> Form:
   example = source[0]
   image = example["image"]
   encoded = image.dtype == np.uint8 and image.shape[-1] in _PNG
-  extra = example.get("extra")
   second = None
   if "second_label" in example:
     known = getattr(source, "second_classes", None)  # of a prepared one
@@ -65,7 +62,6 @@ def form(splits: Mapping[str, Any]) -> Form:
     channels=image.shape[-1],
     image="encoded" if encoded else image.dtype.name,
     second_classes=second,
-    extra=None if extra is None else extra.shape[-1],
   )
 
 
@@ -85,10 +81,6 @@ def features(form: Form) -> tfds.features.FeaturesDict:
   }
   if form.second_classes is not None:
     found["second_label"] = _labeled_image(form.second_classes)
-  if form.extra is not None:
-    found["extra"] = tfds.features.Tensor(
-      shape=(None, None, form.extra), dtype=np.float32, encoding="zlib"
-    )
   return tfds.features.FeaturesDict(found)
 
 
@@ -146,8 +138,6 @@ def record(
   }
   if form.second_classes is not None:
     values["second_label"] = _png(example["second_label"])
-  if form.extra is not None:
-    values["extra"] = np.asarray(example["extra"], np.float32)
   hashed = hashlib.sha256(f"{label.shape}".encode())
   hashed.update(np.ascontiguousarray(label))
   return Record(

@@ -273,36 +273,6 @@ def test_sixteen_bits_and_odd_channels(tmp_path):
       prepared.Prepared(tmp_path / str(number), "train", channels=3)
 
 
-class _WithDepth:
-  """A source with an extra channel."""
-
-  def __init__(self, source):
-    self.source = source
-
-  def __len__(self):
-    return len(self.source)
-
-  def __getitem__(self, index):
-    example = self.source[index]
-    depth = example["image"][..., :1] / np.float32(7)
-    return {**example, "extra": depth}
-
-  def __getattr__(self, name):
-    return getattr(self.source, name)
-
-
-def test_an_extra_channel(folder):
-  source = _WithDepth(_files(folder))
-  _write({"train": source}, folder / "out")
-  again = prepared.Prepared(folder / "out", "train")
-  for index in range(len(source)):
-    _assert_equal(again[index], source[index])
-  # What was prepared can be prepared again.
-  _write({"train": again}, folder / "twice")
-  twice = prepared.Prepared(folder / "twice", "train")
-  _assert_equal(twice[3], source[3])
-
-
 def test_a_second_label(folder):
   first, other = _files(folder), _files(folder, label_map={0: 1, 1: 0, 2: 0})
   source = sources.Second(first, other, "label")
