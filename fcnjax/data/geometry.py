@@ -311,6 +311,13 @@ def erased(
   return {**example, "image": changed["image"]} if keep_label else changed
 
 
+def clipped(image: tf.Tensor, low: float, high: float) -> tf.Tensor:
+  """Returns `tf.clip_by_value`, in one pass over the image instead of two."""
+  return tf.raw_ops.ClipByValue(
+    t=image, clip_value_min=low, clip_value_max=high
+  )
+
+
 def _mapped(
   example: Example,
   function: Callable[[tf.Tensor, Any], tf.Tensor],

@@ -238,7 +238,7 @@ def _changed(
   count = _colours(image)
   only = image.shape[-1] == count
   before = image if only else image[..., :count]
-  after = tf.clip_by_value(change(before), 0.0, 255.0)
+  after = geometry.clipped(change(before), 0.0, 255.0)
   if probability != 1:
     after = tf.where(happens(seed, probability), after, before)
   if only:  # Nothing to copy.

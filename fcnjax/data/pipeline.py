@@ -278,7 +278,7 @@ def _sent(
   image = example["image"]
   if rounded:
     # Truncated, which costs less than to round.
-    image = tf.cast(tf.clip_by_value(image + 0.5, 0.0, 255.5), tf.uint8)
+    image = tf.cast(geometry.clipped(image + 0.5, 0.0, 255.5), tf.uint8)
   inner = slice(label_margin, -label_margin if label_margin else None)
   sent = {"image": image}
   for key in ("label", "second_label", "weight"):
