@@ -83,6 +83,11 @@ def run_folder(config: ml_collections.ConfigDict, output: str) -> None:
     InputError: if the config's source is no folder, a file cannot be read, or
       `output` holds something else.
   """
+  if config.data.mix:
+    raise errors.InputError(
+      "data.mix: prepare-folder takes one set at a time; prepare each, and name"
+      " them in training's data.mix with source='prepared' and their roots."
+    )
   if config.data.source != "folder":
     raise errors.InputError(
       f"data.source: {config.data.source!r}; prepare-folder takes a config of a"
@@ -159,6 +164,8 @@ def _compare(directory: pathlib.Path, card: cards.Card) -> None:
       f"{directory} holds a data set of other content already; give another"
       " --data-dir, nothing is overwritten."
     )
+  for split in known["splits"]:
+    manifest.require_whole(directory, known, split)
 
 
 _WIDTHS = {"name": 19, "classes": 7, "splits": 18, "licence": 19, "from": 8}

@@ -14,7 +14,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from fcnjax import errors
+from fcnjax import errors, locks
 from fcnjax.cli import config as configs, main, open_data
 from fcnjax.data import datasets
 from fcnjax.data.datasets import cards
@@ -133,6 +133,27 @@ def test_a_data_set_is_downloaded_and_converted(tmp_path, isbi, capsys):
   code, text, _ = _run(capsys, "prepare", "isbi2012", "--data-dir", data)
   assert code == 0
   assert "prepared already" in text
+
+
+def test_a_damaged_data_set_is_not_prepared_already(tmp_path, isbi, capsys):
+  data = tmp_path / "data"
+  words = ("prepare", "isbi2012", "--data-dir", data)
+  assert _run(capsys, *words)[0] == 0
+  shard = next((data / "isbi2012").rglob("*-train.array_record-*"))
+  shard.unlink()
+  line = _fails(capsys, *words)
+  assert f"{shard.name} has 0 bytes" in line
+  assert "prepare it anew" in line
+
+
+def test_two_at_once(tmp_path, isbi, capsys):
+  data = tmp_path / "data"
+  words = ("prepare", "isbi2012", "--data-dir", data)
+  directory = manifest.directory(data, "isbi2012")
+  directory.mkdir(parents=True)
+  with locks.locked(directory, ""):
+    assert "another process is preparing" in _fails(capsys, *words)
+  assert _run(capsys, *words)[0] == 0
 
 
 def test_from_the_official_layout(tmp_path, isbi, capsys):
@@ -318,6 +339,13 @@ def test_a_folder_is_prepared_with_the_words_of_training(folder, capsys):
     capsys, "prepare-folder", words[0], *check, "--output", folder / "x"
   )
   assert "data.source" in line
+
+
+def test_a_mixture_is_no_folder(folder, capsys):
+  mix = f"--config.data.mix=((1,{{'images':'{folder}/images'}}),)"
+  words = (*_folder_words(folder), mix, "--output", folder / "out")
+  assert "data.mix" in _fails(capsys, "prepare-folder", *words)
+  assert not (folder / "out").exists()
 
 
 def test_a_damaged_image_of_a_folder_is_named(folder, capsys):

@@ -20,7 +20,7 @@ import urllib.request
 
 import tqdm
 
-from fcnjax import _version, errors
+from fcnjax import _version, errors, locks
 from fcnjax.data.datasets import cards
 from fcnjax.data.preparation import unpacking
 
@@ -78,6 +78,24 @@ def layout(
     return downloads
   unpacked = downloads / "unpacked"
   _folder(unpacked)
+  with locks.locked(
+    downloads,
+    f"another process is downloading or unpacking {card.title} in {downloads};"
+    " wait for it, stop it, or give another --data-dir.",
+  ):
+    _unpack(card, downloads, given, unpacked, pause, progress)
+  return unpacked
+
+
+def _unpack(
+  card: cards.Card,
+  downloads: pathlib.Path,
+  given: pathlib.Path | None,
+  unpacked: pathlib.Path,
+  pause: float,
+  progress: bool,
+) -> None:
+  """Finds or downloads, verifies and unpacks all archives."""
   # All files first: what must be fetched by hand is asked for before hours of
   # downloading.
   places = {
@@ -97,7 +115,6 @@ def layout(
     unpacking.unpack(
       file, unpacked / archive.folder, done=unpacked, progress=progress
     )
-  return unpacked
 
 
 def _found(

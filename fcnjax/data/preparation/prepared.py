@@ -93,13 +93,7 @@ class Prepared:
     shards = self._split["shards"]
     self._files = [self.directory / shard["file"] for shard in shards]
     self._ends = list(itertools.accumulate(s["images"] for s in shards))
-    for file, shard in zip(self._files, shards, strict=True):
-      size = file.stat().st_size if file.is_file() else 0
-      if size != shard["bytes"]:
-        raise errors.InputError(
-          f"{file} has {size} bytes, expected {shard['bytes']}: a part of the"
-          " data set is missing; copy it again, or prepare it in a new folder."
-        )
+    manifest.require_whole(self.directory, known, split)
     self._records = array_record_data_source.ArrayRecordDataSource(
       [
         f"{file}[0:{shard['images']}]"

@@ -10,7 +10,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from fcnjax import errors
+from fcnjax import errors, locks
 from fcnjax.data import datasets
 from fcnjax.data.datasets import cards
 from fcnjax.data.preparation import archives
@@ -221,6 +221,20 @@ def test_a_wrong_digest_keeps_the_download(tmp_path, server):
   file = tmp_path / "downloads" / "isbi2012" / "a.mat"
   assert file.read_bytes() == CONTENT
   assert len(server.asked) == 1
+
+
+def test_two_at_once(tmp_path, server):
+  """The second asks the server for nothing."""
+  card = _card(cards.Archive(name="a.mat", url=server.url))
+  downloads = tmp_path / "downloads" / "isbi2012"
+  downloads.mkdir(parents=True)
+  with (
+    locks.locked(downloads, ""),
+    pytest.raises(errors.InputError, match="another process is downloading"),
+  ):
+    archives.layout(card, tmp_path, progress=False)
+  assert not server.asked
+  archives.layout(card, tmp_path, progress=False)
 
 
 def test_found_by_hand(tmp_path):
