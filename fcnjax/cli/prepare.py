@@ -109,6 +109,13 @@ def run_folder(config: ml_collections.ConfigDict, output: str) -> None:
     f" --config.data.channels={known['channels']}"
     f' --config.data.mean="{_numbers(known["mean"])}"'
     f' --config.data.std="{_numbers(known["std"])}"'
+    + (" --config.data.second_images=''" if config.data.second_images else "")
+    + (
+      " --config.data.second_masks=second_label"
+      f" --config.data.second_classes={len(known['second_classes'])}"
+      if known["second_classes"]
+      else ""
+    )
   )
 
 

@@ -270,7 +270,11 @@ def test_sixteen_bits_and_odd_channels(tmp_path):
     )
     np.testing.assert_array_equal(data[0]["image"], source[0]["image"])
     with pytest.raises(errors.InputError, match="set data.channels="):
-      prepared.Prepared(tmp_path / str(number), "train", channels=3)
+      prepared.Prepared(tmp_path / str(number), "train", channels=4)
+  # Greys are repeated, as of files.
+  again = prepared.Prepared(tmp_path / "0", "train", channels=3)
+  thrice = _files(tmp_path, channels=3, val_fraction=0.5)
+  _assert_equal(again[0], thrice[0])
 
 
 def test_a_second_label(folder):
