@@ -67,7 +67,7 @@ def run(
       _write(splits, directory, directory.parent.name, text, card=card)
     print(f"Train with --config.data.source={card.name}", end=" ")
     print(f"--config.data.root={shlex.quote(str(data_dir))}")
-    if (root / ".unpacked").is_dir():
+    if given is None or root != pathlib.Path(given):  # but ours
       print(f"{root} is not needed any more.")
 
 
@@ -212,6 +212,4 @@ def table() -> str:
 
 def _how(card: cards.Card) -> str:
   """Returns in a word how the data are obtained."""
-  if not card.archives:
-    return "by hand"
   return "login" if any(a.login for a in card.archives) else "download"

@@ -112,6 +112,7 @@ def test_a_data_set_is_downloaded_and_converted(tmp_path, isbi, capsys):
   code, text, _ = _run(capsys, "prepare", "isbi2012", "--data-dir", data)
   assert code == 0
   assert "24 in train, 6 in val" in text
+  assert "isbi2012/unpacked is not needed any more" in text
   assert f"--config.data.root={data}" in text
   config = configs.load("configs/unet.py:isbi2012")
   config.data.root = str(data)
@@ -164,6 +165,7 @@ def test_from_the_official_layout(tmp_path, isbi, capsys):
   command = ("prepare", "isbi2012", "--from", given, "--data-dir")
   code, text, _ = _run(capsys, *command, tmp_path / "data")
   assert code == 0
+  assert "not needed" not in text
   assert not (tmp_path / "data" / "downloads").exists()
   (given / "train" / "label" / "3.png").unlink()
   line = _fails(capsys, *command, tmp_path / "other")
