@@ -145,7 +145,8 @@ def get_config() -> ml_collections.ConfigDict:
         "second_log": False,  # depths in 16 bits, of which the log is taken
         # Masks of a second task, which model.options.second_classes scores: a
         # folder, whose label_map, ignore and mask_suffix are the first's; or a
-        # data set of the same images ("sift_flow_geometric").
+        # data set of the same images ("sift_flow_geometric"). Of prepared
+        # data it is any word: their records hold the second labels.
         "second_masks": "",
         "second_classes": 0,
         "train_list": "",  # a text file: one stem, or "image mask", a line

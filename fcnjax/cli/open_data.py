@@ -133,10 +133,28 @@ def _prepared(data, split, size, resize_label, tell=findings.refuse):
       "data.source=prepared: set --config.data.root=DIR, the folder that "
       "fcnjax prepare-folder --output DIR has written."
     )
-  return _opened(data.root, split, data.channels, size, resize_label)
+  if data.second_images:
+    raise errors.InputError(
+      "data.second_images: prepared images hold all their channels; leave it "
+      "empty, and let data.channels be the number of all."
+    )
+  task = None if data.second_masks else "first"
+  source = _opened(data.root, split, data.channels, size, resize_label, task)
+  found = len(source.second_classes)
+  if data.second_masks and not found:
+    raise errors.InputError(
+      f"data.second_masks: {data.root} was prepared without; leave it empty "
+      "or prepare the images with data.second_masks in a new folder."
+    )
+  if data.second_masks and data.second_classes != found:
+    raise errors.InputError(
+      f"data.second_classes: {data.second_classes}, but the second labels in "
+      f"{data.root} have {found} classes; set data.second_classes={found}."
+    )
+  return source
 
 
-def _opened(directory, split, channels, size, resize_label):
+def _opened(directory, split, channels, size, resize_label, task="first"):
   # TFDS, by whose messages the records are read, takes most of a second.
   from fcnjax.data.preparation import prepared
 
@@ -146,6 +164,7 @@ def _opened(directory, split, channels, size, resize_label):
     channels=channels,
     image_size=size,
     resize_label=resize_label,
+    task=task,
   )
 
 
@@ -201,19 +220,20 @@ def source(
         "folders themselves."
       )
     return _mixture(config)
-  if config.evaluation.task == "second" and which != "train":
-    if not data.second_masks:
-      raise errors.InputError(
-        "evaluation.task: 'second', but data.second_masks is not set."
-      )
+  second = config.evaluation.task == "second" and which != "train"
+  if second and not data.second_masks:
+    raise errors.InputError(
+      "evaluation.task: 'second', but data.second_masks is not set."
+    )
+  if second and data.source != "prepared":
     other = (
       {"source": data.second_masks}
       if data.source in datasets.CARDS
       else _second_task(data)
     )
-    data = ml_collections.FrozenConfigDict(
-      data.to_dict() | other | {"second_masks": ""}
-    )
+    data = data.copy_and_resolve_references()
+    with data.ignore_type(), data.unlocked():
+      data.update(other | {"second_masks": ""})
   if data.source not in SOURCES:
     raise errors.InputError(
       f"data.source: {data.source!r} is unknown; choose one of "
@@ -234,7 +254,9 @@ def source(
   size = tuple(data.image_size) if any(data.image_size) else None
   opened = SOURCES[data.source]
   told = {"tell": tell} if opened in _TELLING else {}
-  return opened(data, split, size, which == "train", **told)
+  found = opened(data, split, size, which == "train", **told)
+  # The records of prepared data hold the labels of both tasks.
+  return found.second if second and data.source == "prepared" else found
 
 
 def _mixture(config: ml_collections.ConfigDict) -> mixture.Mixture:

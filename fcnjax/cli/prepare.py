@@ -67,7 +67,7 @@ def run(
       _write(splits, directory, directory.parent.name, text, card=card)
     print(f"Train with --config.data.source={card.name}", end=" ")
     print(f"--config.data.root={shlex.quote(str(data_dir))}")
-    if (root / ".unpacked").is_dir():
+    if given is None or root != pathlib.Path(given):  # but ours
       print(f"{root} is not needed any more.")
 
 
@@ -83,6 +83,11 @@ def run_folder(config: ml_collections.ConfigDict, output: str) -> None:
     InputError: if the config's source is no folder, a file cannot be read, or
       `output` holds something else.
   """
+  if config.data.mix:
+    raise errors.InputError(
+      "data.mix: prepare-folder takes one set at a time; prepare each, and name"
+      " them in training's data.mix with source='prepared' and their roots."
+    )
   if config.data.source != "folder":
     raise errors.InputError(
       f"data.source: {config.data.source!r}; prepare-folder takes a config of a"
@@ -104,6 +109,13 @@ def run_folder(config: ml_collections.ConfigDict, output: str) -> None:
     f" --config.data.channels={known['channels']}"
     f' --config.data.mean="{_numbers(known["mean"])}"'
     f' --config.data.std="{_numbers(known["std"])}"'
+    + (" --config.data.second_images=''" if config.data.second_images else "")
+    + (
+      " --config.data.second_masks=second_label"
+      f" --config.data.second_classes={len(known['second_classes'])}"
+      if known["second_classes"]
+      else ""
+    )
   )
 
 
@@ -159,6 +171,8 @@ def _compare(directory: pathlib.Path, card: cards.Card) -> None:
       f"{directory} holds a data set of other content already; give another"
       " --data-dir, nothing is overwritten."
     )
+  for split in known["splits"]:
+    manifest.require_whole(directory, known, split)
 
 
 _WIDTHS = {"name": 19, "classes": 7, "splits": 18, "licence": 19, "from": 8}
@@ -198,6 +212,4 @@ def table() -> str:
 
 def _how(card: cards.Card) -> str:
   """Returns in a word how the data are obtained."""
-  if not card.archives:
-    return "by hand"
   return "login" if any(a.login for a in card.archives) else "download"

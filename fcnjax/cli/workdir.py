@@ -1,8 +1,6 @@
 """The folder of a run: what lies in it, and whether it may be used."""
 
-from collections.abc import Iterator
 import contextlib
-import fcntl
 import json
 import os
 import pathlib
@@ -12,7 +10,7 @@ import jax
 import ml_collections
 import numpy as np
 
-from fcnjax import _version, checkpoints, errors, models
+from fcnjax import _version, checkpoints, errors, locks, models
 from fcnjax.cli import build, config as configs, defaults
 from fcnjax.models import folding
 
@@ -88,30 +86,17 @@ def require_writable(path: pathlib.Path) -> None:
     ) from error
 
 
-@contextlib.contextmanager
-def locked(path: pathlib.Path) -> Iterator[None]:
+def locked(path: pathlib.Path) -> contextlib.AbstractContextManager[None]:
   """Keeps a second training out of the folder while this one runs.
-
-  The lock ends with the process, however that ends. Where the file system
-  knows no locks, there is none.
 
   Raises:
     InputError: if another process trains in the folder.
   """
-  descriptor = os.open(path, os.O_RDONLY)
-  try:
-    try:
-      fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-      raise errors.InputError(
-        f"--workdir: another process is training in {path}; wait for it, stop "
-        "it, or give another --workdir."
-      ) from error
-    except OSError:
-      pass
-    yield
-  finally:
-    os.close(descriptor)
+  return locks.locked(
+    path,
+    f"--workdir: another process is training in {path}; wait for it, stop it, "
+    "or give another --workdir.",
+  )
 
 
 def write(path: pathlib.Path, record: dict[str, Any]) -> None:

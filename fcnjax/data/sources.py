@@ -341,7 +341,8 @@ def card(
     split: one of the card's splits.
     extra: what is read in place of the images: a key of the card's `extra`,
       such as "depth". The names are those of the images all the same.
-    channels: 1, 3 or 4 to read the images as; None = the card's.
+    channels: 1, 3 or 4 to read the images as; None = the card's, but of
+      `extra` as in the files.
     image_size: see `Files`.
     resize_label: see `Files`.
     compare_sizes: see `Files`.
@@ -355,13 +356,15 @@ def card(
   names = _names(pairs, root)
   if extra is not None:
     pairs = known.pairs(root, split, extra=extra)
+  elif channels is None:
+    channels = known.channels
   return Files(
     pairs,
     classes=known.classes,
     colors=known.colors,
     label_map=known.label_map,
     ignore=known.ignore,
-    channels=known.channels if channels is None else channels,
+    channels=channels,
     image_size=image_size,
     resize_label=resize_label,
     names=names,

@@ -14,9 +14,9 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from fcnjax import errors
+from fcnjax import errors, locks
 from fcnjax.cli import config as configs, main, open_data
-from fcnjax.data import datasets
+from fcnjax.data import datasets, weight_maps
 from fcnjax.data.datasets import cards
 from fcnjax.data.preparation import manifest, prepared
 
@@ -112,6 +112,7 @@ def test_a_data_set_is_downloaded_and_converted(tmp_path, isbi, capsys):
   code, text, _ = _run(capsys, "prepare", "isbi2012", "--data-dir", data)
   assert code == 0
   assert "24 in train, 6 in val" in text
+  assert "isbi2012/unpacked is not needed any more" in text
   assert f"--config.data.root={data}" in text
   config = configs.load("configs/unet.py:isbi2012")
   config.data.root = str(data)
@@ -135,6 +136,27 @@ def test_a_data_set_is_downloaded_and_converted(tmp_path, isbi, capsys):
   assert "prepared already" in text
 
 
+def test_a_damaged_data_set_is_not_prepared_already(tmp_path, isbi, capsys):
+  data = tmp_path / "data"
+  words = ("prepare", "isbi2012", "--data-dir", data)
+  assert _run(capsys, *words)[0] == 0
+  shard = next((data / "isbi2012").rglob("*-train.array_record-*"))
+  shard.unlink()
+  line = _fails(capsys, *words)
+  assert f"{shard.name} has 0 bytes" in line
+  assert "prepare it anew" in line
+
+
+def test_two_at_once(tmp_path, isbi, capsys):
+  data = tmp_path / "data"
+  words = ("prepare", "isbi2012", "--data-dir", data)
+  directory = manifest.directory(data, "isbi2012")
+  directory.mkdir(parents=True)
+  with locks.locked(directory, ""):
+    assert "another process is preparing" in _fails(capsys, *words)
+  assert _run(capsys, *words)[0] == 0
+
+
 def test_from_the_official_layout(tmp_path, isbi, capsys):
   given = tmp_path / "given"
   for name, content in _slices().items():
@@ -143,6 +165,7 @@ def test_from_the_official_layout(tmp_path, isbi, capsys):
   command = ("prepare", "isbi2012", "--from", given, "--data-dir")
   code, text, _ = _run(capsys, *command, tmp_path / "data")
   assert code == 0
+  assert "not needed" not in text
   assert not (tmp_path / "data" / "downloads").exists()
   (given / "train" / "label" / "3.png").unlink()
   line = _fails(capsys, *command, tmp_path / "other")
@@ -288,8 +311,7 @@ def test_a_folder_is_prepared_with_the_words_of_training(folder, capsys):
   code, text, _ = _run(capsys, "prepare-folder", *words, "--output", out)
   assert code == 0
   # The words to train with can be pasted into a shell.
-  (line,) = (line for line in text.splitlines() if line.startswith("Train"))
-  pasted = shlex.split(line)[2:]
+  pasted = _pasted(text)
   config = configs.override(configs.load("configs/unet.py:folder"), pasted)
   assert config.data.source == "prepared"
   assert config.data.root == str(out)
@@ -318,6 +340,115 @@ def test_a_folder_is_prepared_with_the_words_of_training(folder, capsys):
     capsys, "prepare-folder", words[0], *check, "--output", folder / "x"
   )
   assert "data.source" in line
+
+
+def _pasted(text):
+  """Returns the words to train with, as a shell would pass them."""
+  (line,) = (line for line in text.splitlines() if line.startswith("Train"))
+  return shlex.split(line)[2:]
+
+
+def _assert_equal_sources(one, other):
+  assert one.names == other.names
+  assert one.classes == other.classes
+  for index in range(len(other)):
+    example, expected = one[index], other[index]
+    assert example.keys() == expected.keys()
+    for key in expected:
+      np.testing.assert_array_equal(example[key], expected[key])
+    np.testing.assert_array_equal(
+      one.table.apply(one.raw_label(index), name=""),
+      other.table.apply(other.raw_label(index), name=""),
+    )
+
+
+def test_a_second_task_of_a_folder(folder, capsys):
+  """Second labels are read where data.second_masks is set, and scored."""
+  (folder / "other").mkdir()
+  random = np.random.default_rng(1)
+  for mask in (folder / "masks").iterdir():
+    for part in ("masks", "other"):
+      label = random.integers(0, 3, (40, 44), dtype=np.uint8)
+      PIL.Image.fromarray(label).save(folder / part / mask.name)
+  words = [
+    "--config=configs/unet.py:folder",
+    f"--config.data.images={folder}/images",
+    f"--config.data.masks={folder}/masks",
+    "--config.data.num_classes=3",
+    f"--config.data.second_masks={folder}/other",
+    "--config.data.second_classes=3",
+    "--config.data.image_size=(32,32)",
+  ]
+  out = folder / "out"
+  code, text, _ = _run(capsys, "prepare-folder", *words, "--output", out)
+  assert code == 0
+  config = configs.override(configs.load("configs/unet.py:folder"), words[1:])
+  # Both: the words alone, and those of the folder with source and root.
+  pasted = _pasted(text)
+  alone = configs.override(configs.load("configs/unet.py:folder"), pasted)
+  alone.data.image_size = (32, 32)
+  kept = configs.override(configs.load("configs/unet.py:folder"), words[1:])
+  kept.data.source, kept.data.root = "prepared", str(out)
+  for prepared_config in (alone, kept):
+    for task in ("first", "second"):
+      config.evaluation.task = prepared_config.evaluation.task = task
+      for which in ("train", "eval"):
+        source = open_data.source(prepared_config, which)
+        expected = open_data.source(config, which)
+        _assert_equal_sources(source, expected)
+        if which == "train":
+          _assert_equal_sources(source.second, expected.second)
+          assert len(source.second.classes) == 3
+  second = open_data.source(alone, "train").second
+  assert (
+    second.labels_version() != open_data.source(alone, "train").labels_version()
+  )
+  found = weight_maps.class_statistics(second, num_classes=3)
+  expected = weight_maps.class_statistics(
+    open_data.source(config, "train").second, num_classes=3
+  )
+  np.testing.assert_array_equal(found, expected)
+  alone.data.second_classes = 2
+  with pytest.raises(errors.InputError, match="second_classes=3"):
+    open_data.source(alone, "train")
+  # Without the word there is one task.
+  alone.data.second_masks = ""
+  assert "second_label" not in open_data.source(alone, "train")[0]
+  with pytest.raises(errors.InputError, match="second_masks is not set"):
+    open_data.source(alone, "eval")
+
+
+def test_second_words_that_prepared_data_do_not_know(folder, capsys):
+  words, out = _folder_words(folder), folder / "out"
+  depth = [
+    f"--config.data.second_images={folder}/images",
+    "--config.data.second_channels=1",
+  ]
+  command = ("prepare-folder", *words, *depth, "--output", out)
+  code, text, _ = _run(capsys, *command)
+  assert code == 0
+  config = configs.override(
+    configs.load("configs/unet.py:folder"), [*words[1:], *depth]
+  )
+  config.data.image_size = (0, 0)
+  files = open_data.source(config, "train")
+  config.data.source, config.data.root = "prepared", str(out)
+  with pytest.raises(errors.InputError, match="data.second_images: prepared"):
+    open_data.source(config, "train")
+  config = configs.override(config, _pasted(text))
+  source = open_data.source(config, "train")
+  assert open_data.channels(config) == source.channels == 4
+  _assert_equal_sources(source, files)
+  config.data.second_masks = "masks"
+  with pytest.raises(errors.InputError, match="was prepared without"):
+    open_data.source(config, "train")
+
+
+def test_a_mixture_is_no_folder(folder, capsys):
+  mix = f"--config.data.mix=((1,{{'images':'{folder}/images'}}),)"
+  words = (*_folder_words(folder), mix, "--output", folder / "out")
+  assert "data.mix" in _fails(capsys, "prepare-folder", *words)
+  assert not (folder / "out").exists()
 
 
 def test_a_damaged_image_of_a_folder_is_named(folder, capsys):

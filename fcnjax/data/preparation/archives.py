@@ -12,6 +12,7 @@ import http.client
 import json
 import os
 import pathlib
+import shutil
 import ssl
 import time
 from typing import Any, BinaryIO
@@ -20,7 +21,8 @@ import urllib.request
 
 import tqdm
 
-from fcnjax import _version, errors
+from fcnjax import _version, errors, locks
+from fcnjax.data import datasets
 from fcnjax.data.datasets import cards
 from fcnjax.data.preparation import unpacking
 
@@ -68,26 +70,40 @@ def layout(
     except errors.InputError:
       if not any((given / archive.name).is_file() for archive in card.archives):
         raise
-  if not card.archives:
-    if not downloads.is_dir():
-      raise errors.InputError(
-        f"{card.title} cannot be downloaded by a program. {card.obtain}"
-        f" Licence: {card.licence}. Put it to {downloads}, or name its folder"
-        " by --from DIR."
-      )
-    return downloads
   unpacked = downloads / "unpacked"
+  _folder(downloads)
+  with locks.locked(
+    downloads,
+    f"another process is downloading or unpacking {card.title} in {downloads};"
+    " wait for it, stop it, or give another --data-dir.",
+  ):
+    _unpack(card, downloads, given, unpacked, pause, progress)
+  return unpacked
+
+
+def _unpack(
+  card: cards.Card,
+  downloads: pathlib.Path,
+  given: pathlib.Path | None,
+  unpacked: pathlib.Path,
+  pause: float,
+  progress: bool,
+) -> None:
+  """Finds or downloads, verifies and unpacks all archives."""
+  done = downloads / "done"
+  if not unpacked.is_dir():  # What was done there has been taken away.
+    shutil.rmtree(done, ignore_errors=True)
   _folder(unpacked)
   # All files first: what must be fetched by hand is asked for before hours of
   # downloading.
   places = {
-    archive.name: _found(card, archive, downloads, given, unpacked)
+    archive.name: _found(card, archive, downloads, given, done)
     for archive in card.archives
   }
   for archive in card.archives:
     file = places[archive.name]
     if file is None:
-      if unpacking.is_done(unpacked, archive.name):
+      if unpacking.is_done(done, archive.name):
         continue
       file = downloads / archive.name
       download(archive.url, file, pause=pause, progress=progress)
@@ -95,9 +111,8 @@ def layout(
       file, archive.digest, memory=downloads / "verified", progress=progress
     )
     unpacking.unpack(
-      file, unpacked / archive.folder, done=unpacked, progress=progress
+      file, unpacked / archive.folder, done=done, progress=progress
     )
-  return unpacked
 
 
 def _found(
@@ -105,19 +120,38 @@ def _found(
   archive: cards.Archive,
   downloads: pathlib.Path,
   given: pathlib.Path | None,
-  unpacked: pathlib.Path,
+  done: pathlib.Path,
 ) -> pathlib.Path | None:
-  """Returns where an archive lies; None if it is downloaded or not needed."""
+  """Returns where an archive lies; None if it is downloaded or not needed.
+
+  Some data sets come in the same files: what was downloaded for another one is
+  taken where it lies.
+  """
   for folder in (given, downloads):
     if folder is not None and (folder / archive.name).is_file():
       return folder / archive.name
-  if archive.login and not unpacking.is_done(unpacked, archive.name):
+  if unpacking.is_done(done, archive.name):
+    return None
+  for other in datasets.CARDS.values():
+    file = downloads.parent / other.name / archive.name
+    if _same(archive, other) and file.is_file():
+      return file
+  if archive.login:
     raise errors.InputError(
       f"{archive.name} of {card.title} needs a login: download it from"
       f" {archive.url} and put it to {downloads / archive.name}, or name its"
       " folder by --from DIR."
     )
   return None
+
+
+def _same(archive: cards.Archive, other: cards.Card) -> bool:
+  """Whether a card has this very file, wherever it unpacks it to."""
+  return any(
+    (known.name, known.url, known.digest)
+    == (archive.name, archive.url, archive.digest)
+    for known in other.archives
+  )
 
 
 def download(

@@ -65,6 +65,30 @@ def read(directory: str | os.PathLike[str]) -> dict[str, Any]:
   return known
 
 
+def require_whole(
+  directory: str | os.PathLike[str], known: dict[str, Any], split: str
+) -> None:
+  """Compares the sizes of a split's shards with those that were written.
+
+  Args:
+    directory: as for `read`.
+    known: what `read` has returned.
+    split: one of its splits.
+
+  Raises:
+    InputError: if a shard is missing or has another size.
+  """
+  for shard in known["splits"][split]["shards"]:
+    file = pathlib.Path(directory) / shard["file"]
+    size = file.stat().st_size if file.is_file() else 0
+    if size != shard["bytes"]:
+      raise errors.InputError(
+        f"{file} has {size} bytes, expected {shard['bytes']}: a part of the"
+        " data set is missing or damaged; copy it again, or remove the folder"
+        " and prepare it anew."
+      )
+
+
 def write(directory: pathlib.Path, known: dict[str, Any]) -> None:
   """Writes the file, which appears whole."""
   text = json.dumps({"format": _FORMAT, **known}, indent=1, ensure_ascii=False)

@@ -6,6 +6,7 @@ example is read at random, without TensorFlow.
 """
 
 import bisect
+import functools
 import hashlib
 import io
 import itertools
@@ -22,7 +23,7 @@ import PIL.Image
 from tensorflow_datasets.proto import tf_example_pb2
 
 from fcnjax import errors, typing
-from fcnjax.data import labels as labels_lib, sources
+from fcnjax.data import images as images_lib, labels as labels_lib, sources
 from fcnjax.data.preparation import manifest
 
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
@@ -36,7 +37,7 @@ class Prepared:
     names: the name of each example.
     classes: k names, position = label.
     colors: k RGB triples in [0, 255], position = label.
-    second_classes: likewise, of "second_label"; () = there is none.
+    second_classes: names likewise, of "second_label"; () = there is none.
     channels: of the images.
     table: labels are stored, so all in [0, k) are themselves, 255 is ignored.
     image_size: (height, width) in pixels, or None = as they are stored.
@@ -51,19 +52,23 @@ class Prepared:
     channels: int | None = None,
     image_size: tuple[int, int] | None = None,
     resize_label: bool = False,
+    task: str | None = None,
   ):
     """Reads the metadata and looks whether all shards are there.
 
     Args:
       directory: the folder with fcnjax.json.
       split: one of its splits.
-      channels: 1, 3 or 4 to read the images as; None = as they are stored.
+      channels: 1, 3 or 4 to read the images as, of arrays 3 where there is 1,
+        which is repeated; None = as they are stored.
       image_size: see `sources.Files`.
       resize_label: see `sources.Files`.
+      task: whose labels examples have as "label", "first" or "second"; None =
+        the first's, and the second's as "second_label" where there are any.
 
     Raises:
-      InputError: if there is no whole data set, no such split, or the channels
-        cannot be had.
+      InputError: if there is no whole data set, no such split or task, or the
+        channels cannot be had.
     """
     self.directory = pathlib.Path(directory)
     known = manifest.read(self.directory)
@@ -72,19 +77,33 @@ class Prepared:
         f"{directory} has no split {split!r}; take one of"
         f" {', '.join(known['splits'])}."
       )
+    self._name = split
     self._split = known["splits"][split]
     self._stored = known["image"]  # "encoded" or a data type
     self.names = list(self._split["names"])
     self.classes = tuple(known["classes"])
     self.colors = tuple(map(tuple, known["colors"]))
     self.second_classes = tuple(known["second_classes"] or ())
+    self._key = "label"
+    self._labels = self._split["labels"]  # a hash of all
+    if task == "second":
+      if not self.second_classes:
+        raise errors.InputError(
+          f"{directory} holds no labels of a second task; prepare the images"
+          " with data.second_masks in a new folder."
+        )
+      self._key = "second_label"
+      self._labels = f"second of {known['content']}"  # which have no hash
+      self.classes = self.second_classes
+      self.colors = images_lib.class_colors((), len(self.classes))
+    if task is not None:
+      self.second_classes = ()
     self.channels = channels or known["channels"]
     self.table = labels_lib.LabelTable.build(len(self.classes))
     self.image_size = None if image_size is None else tuple(image_size)
     self.resize_label = resize_label
-    if self.channels not in (
-      _MODES if self._stored == "encoded" else [known["channels"]]
-    ):
+    arrays = {1: (1, 3)}.get(known["channels"], (known["channels"],))
+    if self.channels not in (_MODES if self._stored == "encoded" else arrays):
       raise errors.InputError(
         f"data.channels: {channels}, but {directory} holds"
         f" {known['channels']} of {self._stored}; set data.channels="
@@ -93,13 +112,7 @@ class Prepared:
     shards = self._split["shards"]
     self._files = [self.directory / shard["file"] for shard in shards]
     self._ends = list(itertools.accumulate(s["images"] for s in shards))
-    for file, shard in zip(self._files, shards, strict=True):
-      size = file.stat().st_size if file.is_file() else 0
-      if size != shard["bytes"]:
-        raise errors.InputError(
-          f"{file} has {size} bytes, expected {shard['bytes']}: a part of the"
-          " data set is missing; copy it again, or prepare it in a new folder."
-        )
+    manifest.require_whole(self.directory, known, split)
     self._records = array_record_data_source.ArrayRecordDataSource(
       [
         f"{file}[0:{shard['images']}]"
@@ -127,10 +140,10 @@ class Prepared:
     features = self._features(index)
     example = {
       "image": self._image(features, index),
-      "label": self._label(features["label"], index),
+      "label": self._label(features[self._key], index),
       "name": self.names[index],
     }
-    if "second_label" in features:
+    if self.second_classes:
       example["second_label"] = self._label(features["second_label"], index)
     if self.image_size is None:
       return example
@@ -141,6 +154,22 @@ class Prepared:
         example[key] = sources.resize_label(value, self.image_size)
     return example
 
+  @functools.cached_property
+  def second(self) -> "Prepared":
+    """The same examples, whose "label" is that of the second task.
+
+    Raises:
+      InputError: if there is none.
+    """
+    return Prepared(
+      self.directory,
+      self._name,
+      channels=self.channels,
+      image_size=self.image_size,
+      resize_label=self.resize_label,
+      task="second",
+    )
+
   def image(
     self, index: int
   ) -> UInt8[np.ndarray, "h w c"] | Float[np.ndarray, "h w c"]:
@@ -149,7 +178,7 @@ class Prepared:
 
   def raw_label(self, index: int) -> UInt8[np.ndarray, "h w"]:
     """Returns a label as it is stored, before any resizing."""
-    return self._label(self._features(index)["label"], index)
+    return self._label(self._features(index)[self._key], index)
 
   def label_file(self, index: int) -> str:
     """Returns shard and name of an example, for messages."""
@@ -158,7 +187,7 @@ class Prepared:
   def labels_version(self) -> str:
     """Returns a word that changes when any label does; reads none."""
     size = self.image_size if self.resize_label else None
-    words = json.dumps([self._split["labels"], size])
+    words = json.dumps([self._labels, size])
     return hashlib.sha256(words.encode()).hexdigest()
 
   def class_statistics(self) -> tuple[np.ndarray, np.ndarray] | None:
@@ -166,9 +195,11 @@ class Prepared:
 
     Returns:
       Pixels of each class and of the images that hold it, int64 [k]; None
-      where labels are resized, so that they must be counted anew.
+      where they must be counted anew: of the second task, and where labels are
+      resized.
     """
-    if self.image_size is not None and self.resize_label:
+    resized = self.image_size is not None and self.resize_label
+    if resized or self._key != "label":
       return None
     return (
       np.asarray(self._split["pixel_counts"], np.int64),
@@ -199,7 +230,8 @@ class Prepared:
 
   def _image(self, features: dict[str, Any], index: int) -> np.ndarray:
     if self._stored != "encoded":
-      return self._array(features, "image", np.dtype(self._stored), index)
+      image = self._array(features, "image", np.dtype(self._stored), index)
+      return image.repeat(self.channels // image.shape[-1], axis=-1)
     image = self._decoded(features["image"], _MODES[self.channels], index)
     return image.reshape(*image.shape[:2], self.channels)
 

@@ -9,6 +9,7 @@ of one which was not.
 import collections
 from collections.abc import Callable, Iterator, Mapping, Sequence
 import concurrent.futures
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -25,7 +26,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 import tqdm
 
-from fcnjax import _version, errors, typing
+from fcnjax import _version, errors, locks, typing
 from fcnjax.data import sources
 from fcnjax.data.preparation import manifest, records
 
@@ -79,8 +80,9 @@ def write(
     Whether something was written; False if the same was there already.
 
   Raises:
-    InputError: if the folder holds something else, an example cannot be read,
-      or the disk is full.
+    InputError: if the folder holds something else, or the same with shards
+      missing; if another process writes to it, an example cannot be read, or
+      the disk is full.
   """
   directory = pathlib.Path(directory)
   form = records.form(splits)
@@ -91,36 +93,57 @@ def write(
     "splits": {split: _identity(source) for split, source in splits.items()},
   }
   content = _hash([identity, stats])
-  if manifest.is_finished(directory):
-    if manifest.read(directory)["content"] != content:
-      raise errors.InputError(
-        f"{directory} holds a data set of other content already; give a new"
-        " folder, nothing is overwritten."
-      )
-    shutil.rmtree(directory / manifest.UNFINISHED, ignore_errors=True)
-    return False
   shards = {split: _shards(stats[split], shard_images) for split in splits}
   try:
-    shards = _claim(directory, identity, shards)
-    parts = [
-      part
-      for split, source in splits.items()
-      for part in _parts(split, source, stats[split], about, shards[split])
-    ]
-    features = records.features(form)
-    found = _write_missing(
-      directory, splits, parts, features, form, workers, progress
-    )
-    _write_metadata(directory, splits, parts, found, features, about)
-    known = _known(splits, parts, found, form, about, content)
-    manifest.write(directory, known)
+    directory.mkdir(parents=True, exist_ok=True)
+    with _locked(directory):
+      if manifest.is_finished(directory):
+        _compare(directory, content)
+        written = False
+      else:
+        shards = _claim(directory, identity, shards)
+        parts = [
+          part
+          for split, source in splits.items()
+          for part in _parts(split, source, stats[split], about, shards[split])
+        ]
+        features = records.features(form)
+        found = _write_missing(
+          directory, splits, parts, features, form, workers, progress
+        )
+        _write_metadata(directory, splits, parts, found, features, about)
+        known = _known(splits, parts, found, form, about, content)
+        manifest.write(directory, known)
+        written = True
+      shutil.rmtree(directory / manifest.UNFINISHED, ignore_errors=True)
   except OSError as error:
     raise errors.InputError(
       f"{directory} cannot be written: {error.strerror or error}; make room or"
       " give another folder, then run the command again."
     ) from error
-  shutil.rmtree(directory / manifest.UNFINISHED, ignore_errors=True)
-  return True
+  return written
+
+
+def _locked(
+  directory: pathlib.Path,
+) -> contextlib.AbstractContextManager[None]:
+  return locks.locked(
+    directory,
+    f"another process is preparing {directory}; wait for it, stop it, or give"
+    " another folder.",
+  )
+
+
+def _compare(directory: pathlib.Path, content: str) -> None:
+  """Refuses a finished folder of other content, or without all its shards."""
+  known = manifest.read(directory)
+  if known["content"] != content:
+    raise errors.InputError(
+      f"{directory} holds a data set of other content already; give a new"
+      " folder, nothing is overwritten."
+    )
+  for split in known["splits"]:
+    manifest.require_whole(directory, known, split)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,6 +159,9 @@ class _Part:
 
 def _identity(source: Any) -> str:
   """Returns a hash of the names and of all that makes labels and channels."""
+  if isinstance(source, sources.Second):
+    parts = [_identity(part) for part in (source.first, source.second)]
+    return _hash([parts, source.what, source.log])
   targets = np.ascontiguousarray(source.table.targets)
   words = [source.names, np.asarray(source.colors).tolist(), source.channels]
   return _hash([words, hashlib.sha256(targets).hexdigest()])

@@ -71,7 +71,8 @@ def unpack(
   Args:
     file: .zip, .tar, .tar.gz or .tgz; of others a copy is made.
     folder: where to.
-    done: folder where it is remembered that this file was unpacked.
+    done: folder where it is remembered that this file was unpacked; not one
+      that archives are unpacked to, which could plant what lies in it.
     progress: whether a bar is shown.
 
   Raises:
@@ -118,7 +119,7 @@ def _damaged(file: pathlib.Path, error: Exception) -> errors.InputError:
 
 
 def _marker(done: pathlib.Path, name: str) -> pathlib.Path:
-  return done / ".unpacked" / f"{name}.json"
+  return done / f"{name}.json"
 
 
 @contextlib.contextmanager
@@ -161,17 +162,20 @@ def _of_zip(archive: zipfile.ZipFile, file: pathlib.Path) -> Iterator[_Member]:
 
 def _of_tar(archive: tarfile.TarFile, file: pathlib.Path) -> Iterator[_Member]:
   total = 0
+  found = []
   for info in archive:
     _check_name(file, info.name)
     if info.isdir():
       continue
-    content = info
-    if info.issym() or info.islnk():
-      content = _target(archive, file, info)
-    elif not info.isreg():
+    if not (info.isreg() or info.issym() or info.islnk()):
       raise _refused(file, info.name, "is a device")
-    total += content.size
+    total += info.size
     _check_ratio(file, info.name, total)  # before all of a bomb is read
+    found.append(info)
+  # What a link names is looked for among all headers, so not before these are
+  # read; what the copies add is counted with all members.
+  for info in found:
+    content = info if info.isreg() else _target(archive, file, info)
     yield _Member(
       info.name,
       content.size,

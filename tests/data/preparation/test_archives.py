@@ -4,13 +4,15 @@ import dataclasses
 import hashlib
 import http.server
 import re
+import shutil
 import threading
+import zipfile
 
 import numpy as np
 import PIL.Image
 import pytest
 
-from fcnjax import errors
+from fcnjax import errors, locks
 from fcnjax.data import datasets
 from fcnjax.data.datasets import cards
 from fcnjax.data.preparation import archives
@@ -223,6 +225,24 @@ def test_a_wrong_digest_keeps_the_download(tmp_path, server):
   assert len(server.asked) == 1
 
 
+def test_two_at_once(tmp_path, server):
+  """The second asks the server for nothing."""
+  card = _card(cards.Archive(name="a.mat", url=server.url))
+  downloads = tmp_path / "downloads" / "isbi2012"
+  downloads.mkdir(parents=True)
+  with (
+    locks.locked(downloads, ""),
+    pytest.raises(errors.InputError, match="another process is downloading"),
+  ):
+    archives.layout(card, tmp_path, progress=False)
+  assert not server.asked
+  archives.layout(card, tmp_path, progress=False)
+
+
+def test_every_data_set_says_what_it_comes_in():
+  assert all(card.archives for card in datasets.CARDS.values())
+
+
 def test_found_by_hand(tmp_path):
   given = tmp_path / "given"
   given.mkdir()
@@ -251,9 +271,46 @@ def test_the_unpacked_layout_is_used_as_it_is(tmp_path):
     archives.layout(card, tmp_path, given=given)
 
 
-def test_data_that_no_program_can_fetch_say_so(tmp_path):
-  with pytest.raises(errors.InputError) as caught:
-    archives.layout(_card(), tmp_path)
-  message = str(caught.value)
-  assert "github.com" in message
-  assert str(tmp_path / "downloads" / "isbi2012") in message
+def test_unpacked_files_that_were_deleted_are_unpacked_again(tmp_path, server):
+  card = _card(cards.Archive(name="a.mat", url=server.url))
+  for _ in range(2):
+    root = archives.layout(card, tmp_path, progress=False)
+    assert (root / "a.mat").read_bytes() == CONTENT
+    shutil.rmtree(root)
+  assert len(server.asked) == 1
+
+
+def test_an_archive_cannot_say_that_another_is_unpacked(tmp_path, server):
+  """A file of any name in it lies where nothing is looked for."""
+  given = tmp_path / "given"
+  given.mkdir()
+  names = ("a.mat.json", "done/a.mat.json", ".unpacked/a.mat.json")
+  with zipfile.ZipFile(given / "first.zip", "w") as archive:
+    for name in names:
+      archive.writestr(name, "{}")
+  card = _card(
+    _archive("first.zip"), cards.Archive(name="a.mat", url=server.url)
+  )
+  root = archives.layout(card, tmp_path, given=given, progress=False)
+  assert all((root / name).is_file() for name in names)
+  assert (root / "a.mat").read_bytes() == CONTENT
+
+
+def test_what_two_cards_come_in_is_downloaded_once(
+  tmp_path, server, monkeypatch
+):
+  shared = cards.Archive(name="a.mat", url=server.url, folder="one")
+  card = _card(shared)
+  monkeypatch.setitem(datasets.CARDS, card.name, card)
+  root = archives.layout(card, tmp_path, progress=False)
+  # Wherever the other one unpacks it to; of its own url nothing is shared.
+  moved = dataclasses.replace(shared, folder="two")
+  other = dataclasses.replace(_card(moved), name="other")
+  root = archives.layout(other, tmp_path, progress=False)
+  assert (root / "two" / "a.mat").read_bytes() == CONTENT
+  assert len(server.asked) == 1
+  url = dataclasses.replace(shared, url=f"{server.url}?of=another")
+  third = dataclasses.replace(_card(url), name="third")
+  server.content = b"another"
+  root = archives.layout(third, tmp_path, progress=False)
+  assert (root / "one" / "a.mat").read_bytes() == b"another"

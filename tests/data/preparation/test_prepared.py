@@ -270,7 +270,11 @@ def test_sixteen_bits_and_odd_channels(tmp_path):
     )
     np.testing.assert_array_equal(data[0]["image"], source[0]["image"])
     with pytest.raises(errors.InputError, match="set data.channels="):
-      prepared.Prepared(tmp_path / str(number), "train", channels=3)
+      prepared.Prepared(tmp_path / str(number), "train", channels=4)
+  # Greys are repeated, as of files.
+  again = prepared.Prepared(tmp_path / "0", "train", channels=3)
+  thrice = _files(tmp_path, channels=3, val_fraction=0.5)
+  _assert_equal(again[0], thrice[0])
 
 
 def test_a_second_label(folder):
@@ -345,19 +349,36 @@ preparing.write(
 """
 
 
+def _slow(folder):
+  """Starts a slow conversion to killed/; returns it when a shard is there."""
+  process = subprocess.Popen([sys.executable, "-c", _SLOW, str(folder)])
+  deadline = time.monotonic() + 60
+  while not list((folder / "killed").glob("*array_record-*")):
+    assert process.poll() is None
+    assert time.monotonic() < deadline
+    time.sleep(0.01)
+  return process
+
+
+def test_two_at_once(written, folder):
+  """The second refuses; what the first writes is whole all the same."""
+  splits, out = written
+  process = _slow(folder)
+  try:
+    with pytest.raises(errors.InputError, match="another process is prep"):
+      _write(splits, folder / "killed", shard_images=3)
+  finally:
+    assert process.wait() == 0
+  assert not _write(splits, folder / "killed", shard_images=3)
+  assert _snapshot(folder / "killed") == _snapshot(out)
+
+
 def test_a_killed_process(written, folder):
   splits, out = written
   killed = folder / "killed"
-  process = subprocess.Popen([sys.executable, "-c", _SLOW, str(folder)])
-  try:
-    deadline = time.monotonic() + 60
-    while not list(killed.glob("*array_record-*")):
-      assert process.poll() is None
-      assert time.monotonic() < deadline
-      time.sleep(0.01)
-  finally:
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+  process = _slow(folder)
+  process.send_signal(signal.SIGKILL)
+  process.wait()
   assert not manifest.is_finished(killed)
   before = set(_snapshot(killed))
   assert before & set(_snapshot(out)) != set(_snapshot(out))
@@ -398,6 +419,42 @@ def test_a_shard_of_a_file_that_changed_is_written_anew(folder, monkeypatch):
   assert manifest.read(folder / "out")["splits"]["train"]["pixel_counts"] == (
     weight_maps.class_statistics(files, num_classes=3).pixel_counts.tolist()
   )
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_finished_one_with_a_damaged_shard_is_not_already_there(
+  written, gone
+):
+  splits, out = written
+  shard = next(out.glob("*-val.array_record-*"))
+  if gone:
+    shard.unlink()
+  else:
+    shard.write_bytes(shard.read_bytes()[:-1])
+  with pytest.raises(errors.InputError, match=f"{shard.name} has.*prepare it"):
+    _write(splits, out, shard_images=3)
+
+
+def test_what_a_second_source_adds_is_content(folder):
+  """The same files of both, read in another way."""
+  first = _files(folder)
+  swapped = _files(folder, label_map={0: 1, 1: 0, 2: 2})
+  for number, (one, other) in enumerate(
+    [
+      (
+        sources.Second(first, first, "image"),
+        sources.Second(first, first, "image", log=True),
+      ),
+      (
+        sources.Second(first, first, "label"),
+        sources.Second(first, swapped, "label"),
+      ),
+    ]
+  ):
+    assert _write({"train": one}, folder / str(number))
+    assert not _write({"train": one}, folder / str(number))
+    with pytest.raises(errors.InputError, match="other content already"):
+      _write({"train": other}, folder / str(number))
 
 
 def test_nothing_is_overwritten(written, folder):

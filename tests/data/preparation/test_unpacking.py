@@ -48,36 +48,40 @@ def _pack(path, files, links=()):
   return path
 
 
+def _done(folder):
+  return folder.with_name("done")
+
+
 def _unpack(path, folder):
-  unpacking.unpack(path, folder, done=folder, progress=False)
+  unpacking.unpack(path, folder, done=_done(folder), progress=False)
 
 
 def _files(folder):
   return {
     path.relative_to(folder).as_posix(): path.read_bytes()
     for path in folder.rglob("*")
-    if path.is_file() and ".unpacked" not in path.parts
+    if path.is_file()
   }
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_archive_is_unpacked(tmp_path, kind):
   path, folder = _pack(tmp_path / kind, FILES), tmp_path / "to"
-  assert not unpacking.is_done(folder, kind)
+  assert not unpacking.is_done(_done(folder), kind)
   _unpack(path, folder)
   assert _files(folder) == {
     "set/a.bin": NOISE,
     "set/b/c.txt": b"hello",
     "d.txt": b"dot",
   }
-  assert unpacking.is_done(folder, kind)
+  assert unpacking.is_done(_done(folder), kind)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_it_goes_on_with_what_is_missing(tmp_path, kind):
   path, folder = _pack(tmp_path / kind, FILES), tmp_path / "to"
   _unpack(path, folder)
-  (folder / ".unpacked" / f"{kind}.json").unlink()
+  (_done(folder) / f"{kind}.json").unlink()
   untouched = (folder / "set" / "a.bin").stat()
   (folder / "set" / "b" / "c.txt").write_bytes(b"hel")  # of another program
   (folder / "d.txt").rename(folder / "d.txt.unpacking")  # it was killed there
@@ -179,6 +183,41 @@ def test_bombs(tmp_path, kind, monkeypatch):
   assert not (tmp_path / "to").exists()
 
 
+def test_a_link_first_does_not_hide_a_bomb(tmp_path, monkeypatch):
+  """It is refused at the member that goes too far, before the rest is read."""
+  monkeypatch.setattr(unpacking, "_SMALL", 1 << 20)
+  path = tmp_path / "a.tgz"
+  with tarfile.open(path, "w:gz") as archive:
+    link = tarfile.TarInfo("link")
+    link.type, link.linkname = tarfile.SYMTYPE, "last"
+    archive.addfile(link)
+    for name in ("first", "second", "third", "last"):
+      info = tarfile.TarInfo(name)
+      info.size = 20_000_000
+      archive.addfile(info, io.BytesIO(bytes(info.size)))
+  read = []
+  following = tarfile.TarFile.next
+
+  def counted(archive):
+    info = following(archive)
+    read.append(info.name)
+    return info
+
+  monkeypatch.setattr(tarfile.TarFile, "next", counted)
+  with pytest.raises(errors.InputError, match="member second brings it"):
+    _unpack(path, tmp_path / "to")
+  assert "last" not in read
+
+
+def test_links_count_as_what_they_copy(tmp_path, monkeypatch):
+  monkeypatch.setattr(unpacking, "_SMALL", 1 << 20)
+  links = [(f"l{n}", "sym", "a") for n in range(500)]
+  path = _pack(tmp_path / "a.tar.gz", {"a": NOISE}, links)
+  with pytest.raises(errors.InputError, match="brings it to"):
+    _unpack(path, tmp_path / "to")
+  assert not (tmp_path / "to").exists()
+
+
 def test_a_declared_size_beyond_the_disk(tmp_path, monkeypatch):
   path = _pack(tmp_path / "a.tar", {"a": NOISE})
   usage = unpacking.shutil.disk_usage(tmp_path)
@@ -204,7 +243,7 @@ def test_truncated_archives(tmp_path, kind, share):
   with pytest.raises(errors.InputError, match=f"{kind} is damaged") as caught:
     _unpack(path, tmp_path / "to")
   assert "\n" not in str(caught.value)
-  assert not unpacking.is_done(tmp_path / "to", kind)
+  assert not unpacking.is_done(_done(tmp_path / "to"), kind)
 
 
 @pytest.mark.parametrize("kind", ["a.zip", "a.tgz"])
@@ -215,7 +254,7 @@ def test_a_flipped_byte(tmp_path, kind):
   path.write_bytes(data)
   with pytest.raises(errors.InputError, match="is damaged"):
     _unpack(path, tmp_path / "to")
-  assert not unpacking.is_done(tmp_path / "to", kind)
+  assert not unpacking.is_done(_done(tmp_path / "to"), kind)
 
 
 def test_a_folder_that_cannot_be_written(tmp_path):
