@@ -176,18 +176,17 @@ def _augmented(
 ) -> geometry.Example:
   fold = tf.random.experimental.stateless_fold_in
   seeds = [fold(seed, number) for number in range(len(operations))]
-  first = 0
+  done = 0
   if _scales_and_crops(operations):
-    (_, _, scale), (_, _, crop) = operations[:2]
+    # A flip that follows costs nothing then.
+    done = 3 if [name for name, *_ in operations[2:3]] == ["flip"] else 2
+    words = [parameters for _, _, parameters in operations[:done]]
     example = transforms_lib.scaled_crop(
-      example, seeds[:2], scale=scale, crop=crop
+      example, seeds, **dict(zip(("scale", "crop", "flip"), words))
     )
-    first = 2
   else:
     example = {**example, "image": tf.cast(example["image"], tf.float32)}
-  for own, (name, operation, parameters) in list(zip(seeds, operations))[
-    first:
-  ]:
+  for own, (name, operation, parameters) in list(zip(seeds, operations))[done:]:
     try:
       example = operation(example, own, **parameters)
     except (TypeError, ValueError) as error:
@@ -279,7 +278,7 @@ def _sent(
   image = example["image"]
   if rounded:
     # Truncated, which costs less than to round.
-    image = tf.cast(tf.clip_by_value(image + 0.5, 0.0, 255.5), tf.uint8)
+    image = tf.cast(geometry.clipped(image + 0.5, 0.0, 255.5), tf.uint8)
   inner = slice(label_margin, -label_margin if label_margin else None)
   sent = {"image": image}
   for key in ("label", "second_label", "weight"):

@@ -279,8 +279,22 @@ def flip(
     vertical: whether top and bottom may change places.
     probability: of each of the two, in [0, 1].
   """
+  axes = flipped_axes(
+    seed, horizontal=horizontal, vertical=vertical, probability=probability
+  )
+  return geometry.mirrored(example, axes)
+
+
+def flipped_axes(
+  seed: tf.Tensor | Sequence[int],
+  *,
+  horizontal: bool = True,
+  vertical: bool = False,
+  probability: float = 0.5,
+) -> tf.Tensor:
+  """Returns the axes (y, x) that `flip` reverses: bool [2]."""
   drawn = tf.random.stateless_uniform([2], seed) < probability
-  return geometry.mirrored(example, drawn & tf.constant([vertical, horizontal]))
+  return drawn & tf.constant([vertical, horizontal])
 
 
 def jitter(
@@ -378,25 +392,29 @@ def scaled_crop(
   *,
   scale: dict[str, Any],
   crop: dict[str, Any],
+  flip: dict[str, Any] | None = None,
 ) -> Example:
-  """Returns what `random_scale` and then `random_crop` give, to rounding.
+  """Returns what `random_scale`, `random_crop` and `flip` give, to rounding.
 
   Of the enlarged example only what the crop shows is interpolated; its image
   may still be of bytes.
 
   Args:
     example: image, label and optional weight.
-    seeds: of the two.
+    seeds: of each of them.
     scale: parameters of `random_scale`.
     crop: parameters of `random_crop`, whose boundary is "fill".
+    flip: parameters of `flip`; None does not flip.
   """
   size = _size(crop["size"])
   scaled = scaled_size(tf.shape(example["label"]), seeds[0], **scale)
+  axes = (False, False) if flip is None else flipped_axes(seeds[2], **flip)
   return geometry.resized_window(
     example,
     scaled,
     crop_offset(scaled, seeds[1], size),
     size,
+    flipped=axes,
     fill=crop.get("fill", 0.0),
   )
 

@@ -160,3 +160,22 @@ def test_an_ignored_value_is_no_class_even_below_k():
   table = labels.LabelTable.build(2, ignore=255, label_map={0: 0, 255: 1})
   raw = np.array([[0, 255]])
   np.testing.assert_array_equal(table.apply(raw, name="m"), [[0, 1]])
+
+
+@pytest.mark.parametrize("label_map", [None, {5: 0, 9: 2, 255: 1}])
+def test_bytes_become_what_wider_numbers_become(label_map):
+  """All values of a byte, in any order in memory; refused ones, too."""
+  table = labels.LabelTable.build(4, label_map=label_map, ignore=(7, 200))
+  rng = np.random.default_rng(0)
+  values = np.flatnonzero(table.targets[:256] >= 0)
+  raw = rng.choice(values, (37, 41)).astype(np.uint8).T
+  made = table.apply(raw, name="m.png")
+  np.testing.assert_array_equal(made, table.targets[raw])
+  np.testing.assert_array_equal(made, table.apply(raw.astype(int), name="m"))
+  assert made.dtype == np.uint8
+  made[:] = 0  # Of its own memory.
+  assert raw.any()
+  for value in sorted({*range(256)} - {*values.tolist()}):
+    raw[3, 4] = value
+    with pytest.raises(errors.InputError, match=str(value)):
+      table.apply(raw, name="m.png")

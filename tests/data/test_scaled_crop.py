@@ -26,11 +26,14 @@ def test_it_is_one_after_the_other(size, scale):
   made = example(size)
   floats = {**made, "image": tf.cast(made["image"], tf.float32)}
   crop = {"size": (16, 20), "fill": (1.0, 2.0, 3.0)}
-  for seed in range(8):
-    seeds = [tf.constant([seed, 1]), tf.constant([seed, 2])]
-    one = transforms.scaled_crop(made, seeds, scale=scale, crop=crop)
+  flips = (None, {}, {"vertical": True})
+  for seed, flip in zip(range(9), itertools.cycle(flips)):
+    seeds = [tf.constant([seed, number]) for number in (1, 2, 3)]
+    one = transforms.scaled_crop(made, seeds, scale=scale, crop=crop, flip=flip)
     other = transforms.random_scale(floats, seeds[0], **scale)
     other = transforms.random_crop(other, seeds[1], **crop)
+    if flip is not None:
+      other = transforms.flip(other, seeds[2], **flip)
     assert one.keys() == other.keys()
     for key in ("label", "second_label"):
       np.testing.assert_array_equal(one[key], other[key])

@@ -209,7 +209,7 @@ class Prepared:
   def _decoded(self, data: bytes, mode: str, index: int) -> np.ndarray:
     try:
       with PIL.Image.open(io.BytesIO(data)) as image:
-        return np.array(image.convert(mode))
+        return np.asarray(image.convert(mode))
     except (OSError, SyntaxError, ValueError) as error:
       raise self._damaged(index, error) from error
 
