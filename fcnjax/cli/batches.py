@@ -209,22 +209,25 @@ def _order(
 ) -> orders.Order:
   """Returns which example stands at each position, as the words have it."""
   parts, seed = getattr(train, "parts", [train]), config.seed
+  # What is pasted into the examples is read elsewhere in the same order.
+  streams = 1 + len(mixing.plan(config.data.mixing, seed)(0))
   if len(parts) == 1:
-    return _order_of(config, train, cache, seed)
+    return _order_of(config, train, cache, seed, streams)
   return orders.mixed(
     [
-      _order_of(config, part, cache, orders.part_seed(seed, number))
+      _order_of(config, part, cache, orders.part_seed(seed, number), streams)
       for number, part in enumerate(parts)
     ],
     [len(part) for part in parts],
     [weight for weight, _ in config.data.mix],
     seed,
+    streams=streams,
   )
 
 
-def _order_of(config, source, cache, seed) -> orders.Order:
+def _order_of(config, source, cache, seed, streams) -> orders.Order:
   if config.data.sampling == "uniform":
-    return orders.uniform(len(source), seed)
+    return orders.uniform(len(source), seed, streams=streams)
   counts = weight_maps.image_class_counts(
     source,
     cache,
@@ -232,7 +235,9 @@ def _order_of(config, source, cache, seed) -> orders.Order:
     workers=config.data.workers,
     skip=config.data.on_bad_example == "skip",
   )
-  return orders.class_balanced(counts, seed, least=config.data.sampling_pixels)
+  return orders.class_balanced(
+    counts, seed, least=config.data.sampling_pixels, streams=streams
+  )
 
 
 def _has_tensorflow() -> bool:

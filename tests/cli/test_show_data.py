@@ -230,7 +230,7 @@ def test_it_replaces_its_own_file_and_no_other(folder, tmp_path, capsys):
         "--config.data.transforms=(('random_scale',{'minimum':3,'maximum':1}),"
         "('random_crop',{'size':(8,8)}))"
       ],
-      "data.transforms, random_scale and random_crop: ",
+      "random_scale, random_crop: random_scale needs 0 < minimum <= maximum",
     ),
   ],
 )
