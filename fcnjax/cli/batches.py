@@ -36,11 +36,14 @@ class Batches(NamedTuple):
 
   Attributes:
     start: a step -> the batches from there on, on the devices; to be closed.
-    names: a step -> the names of the examples of its batch.
+    indices: a step -> which examples of the training set its batch has, and
+      then those that are pasted into them, as far as is known.
+    names: a step -> their names.
     figures: what is to be logged of them, at any time.
   """
 
   start: Callable[[int], Iterator[typing.Batch]]
+  indices: Callable[[int], list[int]]
   names: Callable[[int], list[str]]
   figures: Callable[[], dict[str, int]]
 
@@ -68,10 +71,13 @@ def _tf_data(config, reader, words, mesh) -> Batches:
     # What is wrong with the words is said at once, not with the first batch.
     return _on_devices(made, normalized, mesh)
 
+  def indices(step: int) -> list[int]:
+    return reader.indices(step, config.batch_size, plan)
+
   def names(step: int) -> list[str]:
     return reader.names(step, config.batch_size, plan)
 
-  return Batches(start, names, reader.figures)
+  return Batches(start, indices, names, reader.figures)
 
 
 def _on_devices(made, normalized, mesh) -> Iterator[typing.Batch]:
@@ -92,7 +98,7 @@ def _resident(config, reader, words, mesh) -> Batches:
     f"training set held on the device: {held.count} images, "
     f"{held.nbytes / 1e6:.1f} MB (data.resident)"
   )
-  return Batches(held.batches, held.names, reader.figures)
+  return Batches(held.batches, held.indices, held.names, reader.figures)
 
 
 SAMPLINGS = ("uniform", "class_balanced")
@@ -203,22 +209,25 @@ def _order(
 ) -> orders.Order:
   """Returns which example stands at each position, as the words have it."""
   parts, seed = getattr(train, "parts", [train]), config.seed
+  # What is pasted into the examples is read elsewhere in the same order.
+  streams = 1 + len(mixing.plan(config.data.mixing, seed)(0))
   if len(parts) == 1:
-    return _order_of(config, train, cache, seed)
+    return _order_of(config, train, cache, seed, streams)
   return orders.mixed(
     [
-      _order_of(config, part, cache, orders.part_seed(seed, number))
+      _order_of(config, part, cache, orders.part_seed(seed, number), streams)
       for number, part in enumerate(parts)
     ],
     [len(part) for part in parts],
     [weight for weight, _ in config.data.mix],
     seed,
+    streams=streams,
   )
 
 
-def _order_of(config, source, cache, seed) -> orders.Order:
+def _order_of(config, source, cache, seed, streams) -> orders.Order:
   if config.data.sampling == "uniform":
-    return orders.uniform(len(source), seed)
+    return orders.uniform(len(source), seed, streams=streams)
   counts = weight_maps.image_class_counts(
     source,
     cache,
@@ -226,7 +235,9 @@ def _order_of(config, source, cache, seed) -> orders.Order:
     workers=config.data.workers,
     skip=config.data.on_bad_example == "skip",
   )
-  return orders.class_balanced(counts, seed, least=config.data.sampling_pixels)
+  return orders.class_balanced(
+    counts, seed, least=config.data.sampling_pixels, streams=streams
+  )
 
 
 def _has_tensorflow() -> bool:

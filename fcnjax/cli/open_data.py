@@ -1,6 +1,6 @@
 """From the config's data words to sources, and what is computed from them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 import functools
 import pathlib
 from typing import Any
@@ -8,6 +8,7 @@ from typing import Any
 import ml_collections
 
 from fcnjax import errors
+from fcnjax.cli import training_sets
 from fcnjax.data import (
   datasets,
   findings,
@@ -214,12 +215,9 @@ def source(
   """
   data = config.data
   if data.mix and which == "train":
-    if data.second_images or data.second_masks:
-      raise errors.InputError(
-        "data.mix: not with data.second_images or data.second_masks; mix the "
-        "folders themselves."
-      )
-    return _mixture(config)
+    return mixture.Mixture(
+      [source(own, "train", tell=tell) for _, own in training_sets.of(config)]
+    )
   second = config.evaluation.task == "second" and which != "train"
   if second and not data.second_masks:
     raise errors.InputError(
@@ -257,30 +255,6 @@ def source(
   found = opened(data, split, size, which == "train", **told)
   # The records of prepared data hold the labels of both tasks.
   return found.second if second and data.source == "prepared" else found
-
-
-def _mixture(config: ml_collections.ConfigDict) -> mixture.Mixture:
-  """Returns the training sets of data.mix as one source."""
-  parts = []
-  for number, entry in enumerate(config.data.mix):
-    weight, words = entry if len(entry) == 2 else (0, None)
-    if not isinstance(words, Mapping | ml_collections.ConfigDict) or not (
-      isinstance(weight, int | float) and weight > 0
-    ):
-      raise errors.InputError(
-        f"data.mix: entry {number} is {entry!r}; expected (weight, {{words of "
-        "data}), the weight above 0."
-      )
-    own = ml_collections.ConfigDict(config.to_dict())
-    for key, value in {**words, "mix": ()}.items():
-      if key not in own.data:
-        raise errors.InputError(
-          f"data.mix: entry {number}: no word data.{key}."
-        )
-      with own.ignore_type():
-        own.data[key] = value
-    parts.append(source(own, "train"))
-  return mixture.Mixture(parts)
 
 
 def channels(config: ml_collections.ConfigDict) -> int:

@@ -106,14 +106,17 @@ def _augmented(
   stream = batches_lib.create(
     single.lock(), source, mesh, path=_path(config, source)
   )
-  places = _positions(stream, source, count)
-  every = sorted(p for found in places.values() for p in found)
-  drawn = dict(zip(every, _examples(stream, every)))
-  numbers = {str(name): index for index, name in enumerate(source.names)}
+  while True:
+    places = _positions(stream, source, count)
+    every = sorted(p for found in places.values() for p in found)
+    drawn = dict(zip(every, _examples(stream, every)))
+    # What could not be read has a stand-in from now on.
+    if places == _positions(stream, source, count):
+      break
   mean, std = (np.asarray(config.data[word]) for word in ("mean", "std"))
   rows = []
-  for name, positions in places.items():
-    pictures = _originals(source[numbers[name]])
+  for index, positions in places.items():
+    pictures = _originals(source[index])
     for position in positions:
       example = drawn[position]
       image = example["image"] * std + mean
@@ -123,23 +126,23 @@ def _augmented(
           image, example["label"], f"step {step}, {_size(image)}"
         )
       )
-    rows.append(contact_sheet.Row(name, pictures))
+    rows.append(contact_sheet.Row(str(source.names[index]), pictures))
   return rows
 
 
 def _positions(
   stream: batches_lib.Batches, source: Any, count: int
-) -> dict[str, list[int]]:
-  """Returns the first names of the stream, and where they stand in it."""
-  count = min(count, len(set(map(str, source.names))))
-  found: dict[str, list[int]] = {}
+) -> dict[int, list[int]]:
+  """Returns the first examples of the stream, and where they stand in it."""
+  count = min(count, len(source))
+  found: dict[int, list[int]] = {}
   for position in range(min(DRAWS * len(source), max(_SEARCHED, count))):
-    (name,) = stream.names(position)
-    if name in found or len(found) < count:
-      found.setdefault(name, []).append(position)
+    index, *_ = stream.indices(position)
+    if index in found or len(found) < count:
+      found.setdefault(index, []).append(position)
     if len(found) == count and all(len(p) >= DRAWS for p in found.values()):
       break
-  return {name: places[:DRAWS] for name, places in found.items()}
+  return {index: places[:DRAWS] for index, places in found.items()}
 
 
 def _examples(

@@ -78,9 +78,11 @@ def _run(
   classes = train.classes
   class_weights = open_data.class_weights(config, train)
   batches_lib.check(config)
-  print(train.table.describe())
+  parts = getattr(train, "parts", [train])
+  for words in dict.fromkeys(part.table.describe() for part in parts):
+    print(words)
   skip = config.data.on_bad_example == "skip"
-  for part in getattr(train, "parts", [train]):
+  for part in parts:
     _check_masks("train", part, len(classes), skip=skip)
   for name, source in (("val", val), ("test", test)):
     if source is not None:

@@ -3,6 +3,10 @@
 An order is a function of a position p = 0, 1, 2, ... to an index in the source,
 and of nothing else: nothing is replayed to know what stands at p = 10**9, and
 every process, and every path that makes batches, knows the same.
+
+What is drawn for an epoch or a block is kept while it is in use: for each of
+`streams` places in which an order is read (see FAR), the one that ends and the
+one that begins.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -23,19 +27,28 @@ FAR = 2**48
 # How many positions a mixture's weights are rounded to.
 _BLOCK = 1000
 
+# Of what is kept of epochs and blocks beyond those in use: small ones are over
+# before a batch is.
+_SPARE = 8
+
 # Last words of the seeds, so that no two kinds of numbers are the same. Zero,
 # which NumPy does not tell from nothing, is that of a uniform order.
 _CLASSES, _IMAGES, _PARTS, _STAND_INS = 1, 2, 3, 4
 
 
-def uniform(count: int, seed: int) -> Order:
+def uniform(count: int, seed: int, *, streams: int = 1) -> Order:
   """Returns the order in which every epoch holds every example once.
 
   Position p is place p % count of epoch p // count, whose permutation is drawn
   from (seed, epoch).
+
+  Args:
+    count: of the examples.
+    seed: of the order.
+    streams: places in which it is read; see the module.
   """
 
-  @functools.lru_cache(maxsize=8)
+  @functools.lru_cache(maxsize=2 * streams + _SPARE)
   def permutation(epoch: int) -> np.ndarray:
     return _generator(seed, epoch).permutation(count)
 
@@ -47,7 +60,11 @@ def uniform(count: int, seed: int) -> Order:
 
 
 def class_balanced(
-  pixel_counts: Integer[np.ndarray, "n k"], seed: int, *, least: int = 1
+  pixel_counts: Integer[np.ndarray, "n k"],
+  seed: int,
+  *,
+  least: int = 1,
+  streams: int = 1,
 ) -> Order:
   """Returns the order that shows every class equally often.
 
@@ -60,6 +77,7 @@ def class_balanced(
     seed: of the order.
     least: pixels of a class that an image must have to show it. Classes that no
       image shows are left out.
+    streams: places in which it is read; see the module.
 
   Raises:
     InputError: if no class is shown.
@@ -75,9 +93,10 @@ def class_balanced(
       f"data.sampling: no image has {least} pixels of a class; lower "
       "data.sampling_pixels."
     )
-  turn = _blocks([1] * len(holders), seed, _CLASSES)
+  turn = _blocks([1] * len(holders), seed, _CLASSES, streams)
 
-  @functools.lru_cache(maxsize=2 * len(holders) + 8)
+  # Every class has epochs of its own.
+  @functools.lru_cache(maxsize=2 * streams * len(holders) + _SPARE)
   def permutation(number: int, epoch: int) -> np.ndarray:
     return _generator(seed, number, epoch, _IMAGES).permutation(holders[number])
 
@@ -94,6 +113,8 @@ def mixed(
   counts: Sequence[int],
   weights: Sequence[float | int],
   seed: int,
+  *,
+  streams: int = 1,
 ) -> Order:
   """Returns the order of several sets, one behind the other, by weight.
 
@@ -106,6 +127,7 @@ def mixed(
     counts: how many examples each set has.
     weights: how often each set's turn comes, relative to the others.
     seed: of the turns.
+    streams: places in which it is read; see the module.
   """
   shares = np.asarray(weights, np.float64)
   if (shares % 1 != 0).any() or shares.sum() > _BLOCK:
@@ -118,7 +140,7 @@ def mixed(
       f"data.mix: a weight of {min(weights)} is less than a thousandth of all; "
       "raise it, or leave its data set out."
     )
-  turn = _blocks(quotas.tolist(), seed, _PARTS)
+  turn = _blocks(quotas.tolist(), seed, _PARTS, streams)
   first = np.cumsum([0, *counts])
 
   def index(position: int) -> int:
@@ -142,7 +164,7 @@ def part_seed(seed: int, part: int) -> int:
 
 
 def _blocks(
-  quotas: Sequence[int], seed: int, word: int
+  quotas: Sequence[int], seed: int, word: int, streams: int
 ) -> Callable[[int], tuple[int, int]]:
   """Returns position -> (kind, how often that kind stood before).
 
@@ -152,7 +174,7 @@ def _blocks(
   # In a stable sort of a block, the nth of a kind is n behind its first.
   begins = np.cumsum(quotas) - quotas
 
-  @functools.lru_cache(maxsize=16)
+  @functools.lru_cache(maxsize=2 * streams + _SPARE)
   def block(number: int) -> tuple[np.ndarray, np.ndarray]:
     shuffled = _generator(seed, number, word).permutation(kinds)
     before = np.empty_like(shuffled)

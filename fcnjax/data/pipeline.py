@@ -181,18 +181,29 @@ def _augmented(
     # A flip that follows costs nothing then.
     done = 3 if [name for name, *_ in operations[2:3]] == ["flip"] else 2
     words = [parameters for _, _, parameters in operations[:done]]
-    example = transforms_lib.scaled_crop(
-      example, seeds, **dict(zip(("scale", "crop", "flip"), words))
+    example = _applied(
+      ", ".join(name for name, *_ in operations[:done]),
+      transforms_lib.scaled_crop,
+      example,
+      seeds,
+      **dict(zip(("scale", "crop", "flip"), words)),
     )
   else:
     example = {**example, "image": tf.cast(example["image"], tf.float32)}
   for own, (name, operation, parameters) in list(zip(seeds, operations))[done:]:
-    try:
-      example = operation(example, own, **parameters)
-    except (TypeError, ValueError) as error:
-      words = str(error).splitlines()[0]
-      raise errors.InputError(f"data.transforms, {name}: {words}") from error
+    example = _applied(name, operation, example, own, **parameters)
   return example
+
+
+def _applied(
+  names: str, operation: Any, example: geometry.Example, seed, **parameters: Any
+) -> geometry.Example:
+  """Returns what an operation makes; its parameters' faults are the user's."""
+  try:
+    return operation(example, seed, **parameters)
+  except (TypeError, ValueError) as error:
+    words = str(error).splitlines()[0]
+    raise errors.InputError(f"data.transforms, {names}: {words}") from error
 
 
 def _scales_and_crops(operations) -> bool:

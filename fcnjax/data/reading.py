@@ -103,10 +103,10 @@ class Reader:
     finally:
       pool.shutdown(cancel_futures=True)
 
-  def names(
+  def indices(
     self, step: int, batch_size: int, plan: mixing.Plan | None = None
-  ) -> list[str]:
-    """Returns the names of the examples of one (global) batch, in its order.
+  ) -> list[int]:
+    """Returns which examples one (global) batch has, in its order.
 
     What is pasted into them follows.
 
@@ -122,8 +122,14 @@ class Reader:
       for number, box in enumerate(plan(position) if plan else ())
       if box.any()
     ]
+    return [self.index(position) for position in (*own, *pasted)]
+
+  def names(
+    self, step: int, batch_size: int, plan: mixing.Plan | None = None
+  ) -> list[str]:
+    """Returns the names of the examples that `indices` tells."""
     names = self._source.names
-    return [str(names[self.index(p)]) for p in (*own, *pasted)]
+    return [str(names[i]) for i in self.indices(step, batch_size, plan)]
 
   def figures(self) -> dict[str, int]:
     """Returns what is to be logged: how many bad ones were met so far."""

@@ -168,6 +168,10 @@ class Resident:
       yield self.batch(start_step)
       start_step += 1
 
+  def indices(self, step: int) -> list[int]:
+    """Returns which examples a (global) batch has; see `reading.Reader`."""
+    return self._reader.indices(step, self._batch_size, self._plan)
+
   def names(self, step: int) -> list[str]:
     """Returns the names of the examples of a (global) batch, in its order."""
     return self._reader.names(step, self._batch_size, self._plan)

@@ -200,9 +200,11 @@ def _counted(source, directory, num_classes, ignore, workers, skip):
     return counts[:num_classes], label.size
 
   path = None
-  version = getattr(source, "labels_version", None)
-  if directory is not None and version is not None:
-    words = ["image_class_counts", version(), num_classes, ignore, skip]
+  version = None
+  if directory is not None:
+    version = getattr(source, "labels_version", lambda: None)()
+  if version is not None:
+    words = ["image_class_counts", version, num_classes, ignore, skip]
     path = _folder(directory) / f"classes-{_hash(words, [])}.npz"
     kept = _load(path)
     if kept is not None:

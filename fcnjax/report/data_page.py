@@ -19,6 +19,7 @@ from fcnjax.data import findings
 from fcnjax.data.checking import diagnosis as diagnosis_lib, set_checks
 from fcnjax.report import overlays, style
 
+TITLE = "fcnjax check-data"  # by which the page is known again
 _EXAMPLES = 8  # pictures of each split
 _WIDTH = 320  # pixels of a picture
 _FILES = 200  # that are named of a finding; check.json has all
@@ -50,7 +51,7 @@ def document(diagnosis: diagnosis_lib.Diagnosis) -> str:
       *(_split(split) for split in diagnosis.splits),
     )
   )
-  return style.document(title="fcnjax check-data", body=body)
+  return style.document(title=TITLE, body=body)
 
 
 def _tiles(tiles: Iterable[tuple[str, str]]) -> str:

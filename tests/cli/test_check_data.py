@@ -235,3 +235,159 @@ def test_faults_of_both_folders_and_of_every_line_are_told(capsys, folder):
     f"{folder}/val.txt: nobody",
     f"{folder}/val.txt: no one",
   ]
+
+
+def _second_set(folder, count=3):
+  """A further set: other pairs of 24×24, of the same two classes."""
+  other = folder / "other"
+  for kind in ("images", "masks"):
+    (other / kind).mkdir(parents=True)
+  for index in range(count):
+    random = np.random.default_rng(100 + index)
+    image = random.integers(0, 256, (24, 24, 3), dtype=np.uint8)
+    mask = (image[..., 0] > 127).astype(np.uint8)
+    PIL.Image.fromarray(image).save(other / "images" / f"{index}.png")
+    PIL.Image.fromarray(mask).save(other / "masks" / f"{index}.png")
+  (other / "all.txt").write_text("\n".join(map(str, range(count))))
+  words = {"images": f"{other}/images", "masks": f"{other}/masks",
+           "train_list": f"{other}/all.txt", "val_list": ""}  # fmt: skip
+  return other, words
+
+
+def test_each_training_set_is_examined(capsys, folder):
+  """Both sets have their own counts, files and faults."""
+  other, words = _second_set(folder)
+  mix = f"--config.data.mix=((1,{{}}),(3,{words}))"
+  output = folder / "check"
+  assert _check(folder, mix, f"--output={output}") == 0
+  assert "Nothing looks wrong." in capsys.readouterr().out
+  splits = json.loads((output / "check.json").read_text())["splits"]
+  assert list(splits) == ["train, set 1", "train, set 2", "eval"]
+  assert splits["train, set 2"]["images"] == 3
+  heights = splits["train, set 2"]["image_statistics"]["sizes"]["height"]
+  assert heights == [24, 24, 24]
+  counted = [
+    np.bincount(np.asarray(PIL.Image.open(path)).ravel(), minlength=2)
+    for path in (other / "masks").iterdir()
+  ]
+  assert [c["pixels"] for c in splits["train, set 2"]["classes"]] == np.sum(
+    counted, axis=0
+  ).tolist()
+
+  # Damaged, unpaired, and of no class: each in its set, by its own file.
+  broken = other / "images" / "1.png"
+  broken.write_bytes(broken.read_bytes()[:-100])
+  wrong = np.full((24, 24), 44, np.uint8)
+  PIL.Image.fromarray(wrong).save(other / "masks" / "2.png")
+  assert _check(folder, mix, f"--output={output}") == 2
+  capsys.readouterr()
+  record = json.loads((output / "check.json").read_text())
+  found = {f["code"]: f for f in record["findings"]}
+  assert found["truncated_image"]["splits"] == ["train, set 2"]
+  assert found["truncated_image"]["files"] == [str(broken)]
+  assert found["values_out_of_range"]["splits"] == ["train, set 2"]
+  assert found["values_out_of_range"]["files"] == [str(other / "masks/2.png")]
+
+
+def test_a_copy_of_what_is_evaluated_is_found_in_every_training_set(
+  capsys, folder
+):
+  other, words = _second_set(folder)
+  (folder / "val.txt").write_text("0\n1\n")
+  copy = PIL.Image.open(folder / "images" / "1.png")
+  copy.save(other / "images" / "1.png")
+  PIL.Image.open(folder / "masks" / "1.png").save(other / "masks" / "1.png")
+  lists = f"--config.data.val_list={folder}/val.txt"
+  assert _check(folder, lists) == 0
+  assert _check(folder, lists, f"--config.data.mix=((1,{{}}),(3,{words}))") == 2
+  out = " ".join(capsys.readouterr().out.split())
+  assert "Error (eval): 1 of 2 images are trained on as well" in out
+
+
+def test_what_is_trained_on_is_all_sets_together(capsys, folder):
+  """A class, or images enough, of one set are there for the mixture."""
+  _, words = _second_set(folder, count=20)
+  for index in range(2, 12):
+    PIL.Image.fromarray(np.zeros((40, 40), np.uint8)).save(
+      folder / "masks" / f"{index}.png"
+    )
+  (folder / "val.txt").write_text("0\n1\n")
+  alone = [f"--config.data.val_list={folder}/val.txt", "--config.batch_size=16"]
+  assert _check(folder, *alone) == 0
+  out = capsys.readouterr().out
+  assert "[classes_only_in_validation]" in out
+  assert "[batch_larger_than_set]" in out
+  assert (
+    _check(folder, *alone, f"--config.data.mix=((1,{{}}),(3,{words}))") == 0
+  )
+  out = capsys.readouterr().out
+  assert "[classes_only_in_validation]" not in out
+  assert "[batch_larger_than_set]" not in out
+
+
+def test_a_set_of_other_classes_is_told_with_the_rest(capsys, folder):
+  _, words = _second_set(folder)
+  mix = (
+    f"((1,{{}}),(1,{{'images':'nowhere'}}),(3,{words | {'num_classes': 3}}))"
+  )
+  assert _check(folder, f"--config.data.mix={mix}") == 2
+  out = " ".join(capsys.readouterr().out.split())
+  assert "Error (train, set 2): " in out
+  assert "'nowhere', which is no folder" in out
+  assert "Error (train, set 3): data.mix: data set 3 has the classes" in out
+  assert "train, set 1: 8 images" in out
+
+
+def test_a_transform_that_lacks_a_word_is_one_line(capsys, folder):
+  words = "--config.data.transforms=(('random_crop',{}),)"
+  assert _check(folder, words) == 2
+  (line,) = capsys.readouterr().err.splitlines()
+  assert "random_crop: size is missing" in line
+
+
+@pytest.mark.parametrize("name", ["index.html", "check.json"])
+@pytest.mark.parametrize(
+  "content",
+  [
+    b"mine",
+    b"",
+    b"<!doctype html><title>mine</title>",
+    b'{"schema": 1}',
+    b"[1]",
+    b"\xff\xfe",
+  ],
+)
+def test_what_it_did_not_write_is_never_replaced(capsys, folder, name, content):
+  output = folder / "page"
+  output.mkdir()
+  (output / name).write_bytes(content)
+  assert _check(folder, f"--output={output}") == 2
+  said = capsys.readouterr()
+  (line,) = said.err.splitlines()
+  assert f"{output / name} exists and was not written by check-data" in line
+  assert said.out == ""  # before anything is looked at
+  assert [p.name for p in output.iterdir()] == [name]
+  assert (output / name).read_bytes() == content
+
+
+def test_its_own_files_are_replaced_whole(capsys, folder, monkeypatch):
+  output = folder / "page"
+  assert _check(folder, f"--output={output}") == 0
+  assert _check(folder, f"--output={output}", "--config.batch_size=32") == 0
+  page, record = (output / "index.html"), (output / "check.json")
+  assert "batch_larger_than_set" in page.read_text()
+  assert json.loads(record.read_text())["summary"]["warnings"] == 1
+  assert {p.name for p in output.iterdir()} == {"index.html", "check.json"}
+
+  # A full disk leaves what was there.
+  before = page.read_bytes(), record.read_bytes()
+
+  def full(path, content, **_):
+    path.write_bytes(content[:9].encode())
+    raise OSError(28, "No space left on device")
+
+  monkeypatch.setattr(pathlib.Path, "write_text", full)
+  assert _check(folder, f"--output={output}") == 2
+  assert "No space left on device" in capsys.readouterr().err
+  assert (page.read_bytes(), record.read_bytes()) == before
+  assert {p.name for p in output.iterdir()} == {"index.html", "check.json"}

@@ -1,5 +1,6 @@
 """The sheet of what the network sees: what is on it, and where it may go."""
 
+import shutil
 import subprocess
 import sys
 
@@ -8,7 +9,7 @@ import PIL.Image
 import pytest
 
 from fcnjax.cli import batches, config as configs, main, open_data, show_data
-from fcnjax.data import pipeline, resident
+from fcnjax.data import normalization, pipeline, reading, resident
 
 CONFIG = "configs/unet.py:folder"
 TRANSFORMS = (
@@ -61,20 +62,21 @@ def test_the_examples_are_those_of_training(folder, path, monkeypatch):
   source = open_data.source(config, "train")
   rows = show_data._augmented(config, source, 3)
   assert len(rows) == 3
+  reader = reading.Reader(source, seed=7)
   same = {
     "batch_size": 3,
-    "seed": 7,
     "transforms": TRANSFORMS,
     "mean": config.data.mean,
-    "std": config.data.std,
   }
+  mean, std = config.data.mean, config.data.std
   if path == "tf.data":
-    stream = pipeline.training_batches(source, **same)
-    names = [pipeline.batch_names(source, step, 3, 7) for step in range(8)]
+    stream = (
+      normalization.normalized(batch, mean=mean, std=std)
+      for batch in pipeline.training_batches(reader, **same)
+    )
   else:
-    held = resident.Resident(source, **same)
-    stream = held.batches()
-    names = [held.names(step) for step in range(8)]
+    stream = resident.Resident(reader, **same, std=std).batches()
+  names = [reader.names(step, 3) for step in range(8)]
   seen = [(step, next(stream)) for step in range(8)]
   for row in rows:
     original, labelled, *drawn = row.pictures
@@ -91,8 +93,84 @@ def test_the_examples_are_those_of_training(folder, path, monkeypatch):
     for picture, (step, image, label) in zip(drawn, expected):
       assert picture.caption == f"step {step}, 24x24"
       np.testing.assert_array_equal(picture.label, label)
-      image = np.asarray(image) * config.data.std + config.data.mean
+      image = np.asarray(image) * std + mean
       np.testing.assert_allclose(picture.image, image, atol=1e-3)
+
+
+def other_set(folder, root):
+  """The same names and masks, and images of one grey value each."""
+  (root / "images").mkdir()
+  for path in (folder / "images").iterdir():
+    grey = np.full((32, 40, 3), 10 * int(path.stem[-1]), np.uint8)
+    PIL.Image.fromarray(grey).save(root / "images" / path.name)
+  return f"{root}/images"
+
+
+@pytest.mark.parametrize("path", ["tf.data", "resident"])
+def test_sets_of_the_same_names_are_not_confused(
+  folder, path, tmp_path, monkeypatch
+):
+  """Every example of both has its row, beside what is made of itself."""
+  monkeypatch.setattr(batches, "_has_tensorflow", lambda: path == "tf.data")
+  mix = f"((1,{{}}),(1,{{'images':'{other_set(folder, tmp_path)}'}}))"
+  config = configs.override(
+    configs.load(CONFIG),
+    [
+      *words(folder),
+      "--config.data.transforms=(('flip',{}),)",
+      "--config.data.mixing=(('cut_mix',{'probability':0.2}),)",
+      f"--config.data.mix={mix}",
+    ],
+  )
+  source = open_data.source(config, "train")
+  rows = show_data._augmented(config, source, 100)
+  assert len(rows) == len(source) == 2 * len(set(source.names))
+  originals = {row.pictures[0].image.tobytes() for row in rows}
+  assert originals == {source[i]["image"].tobytes() for i in range(len(source))}
+  alike = []
+  for row in rows:
+    original, _, *drawn = row.pictures
+    assert len(drawn) == 4
+    for picture in drawn:
+      off = [
+        np.abs(turned - picture.image).max()
+        for turned in (original.image, original.image[:, ::-1])
+      ]
+      alike.append(min(off) < 0.01)
+  assert 0.6 < np.mean(alike) < 1  # A fifth has a box of another.
+
+
+@pytest.mark.parametrize("path", ["tf.data", "resident"])
+def test_what_is_skipped_in_training_is_left_out(
+  folder, path, tmp_path, monkeypatch, capsys
+):
+  monkeypatch.setattr(batches, "_has_tensorflow", lambda: path == "tf.data")
+  shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+  config = configs.override(
+    configs.load(CONFIG),
+    [
+      *words(tmp_path),
+      "--config.data.on_bad_example=skip",
+      "--config.data.transforms=(('flip',{}),)",
+    ],
+  )
+  whole = open_data.source(config, "train")
+  # Not the first, which is tried before any is drawn.
+  bad = whole.pairs[1][0]
+  bad.write_bytes(bad.read_bytes()[:40])
+  source = open_data.source(config, "train")
+  rows = show_data._augmented(config, source, 100)
+  assert len(rows) == len(source) - 1
+  assert bad.stem not in {row.name for row in rows}
+  assert capsys.readouterr().err.count("is skipped") == 1
+  for row in rows:
+    original, _, *drawn = row.pictures
+    assert len(drawn) == 4
+    for picture in drawn:
+      assert any(
+        np.allclose(picture.image, turned, atol=0.01)
+        for turned in (original.image, original.image[:, ::-1])
+      )
 
 
 def test_the_evaluated_split_is_shown_as_it_is(folder):
@@ -147,6 +225,13 @@ def test_it_replaces_its_own_file_and_no_other(folder, tmp_path, capsys):
       "probability must be in [0, 1], got 2.0",
     ),
     (["--config.data.images=nowhere"], "nowhere"),
+    (
+      [
+        "--config.data.transforms=(('random_scale',{'minimum':3,'maximum':1}),"
+        "('random_crop',{'size':(8,8)}))"
+      ],
+      "random_scale, random_crop: random_scale needs 0 < minimum <= maximum",
+    ),
   ],
 )
 def test_what_is_wrong_is_said_in_one_line(

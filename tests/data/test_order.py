@@ -118,3 +118,29 @@ def test_memory_does_not_grow_with_positions():
     info = getattr(cell.cell_contents, "cache_info", None)
     if info:
       assert info().currsize <= info().maxsize < 100
+
+
+@pytest.mark.parametrize("kind", ["uniform", "class_balanced", "mixed"])
+def test_with_mixing_nothing_is_drawn_twice(kind, monkeypatch):
+  """As the pipeline reads: batches of 16, and 13 pasted into each example."""
+  streams, classes = 14, 40
+  if kind == "uniform":
+    order = orders.uniform(64, 0, streams=streams)
+  elif kind == "class_balanced":
+    counts = np.ones((64, classes), int)
+    order = orders.class_balanced(counts, 0, streams=streams)
+  else:
+    parts = [orders.uniform(64, seed, streams=streams) for seed in (1, 2)]
+    order = orders.mixed(parts, [64, 64], (1, 3), 0, streams=streams)
+  drawn, generator = [], orders._generator
+
+  def counted(*words):
+    drawn.append(words)
+    return generator(*words)
+
+  monkeypatch.setattr(orders, "_generator", counted)
+  for step in range(25):
+    for stream in range(streams):
+      for place in range(16):
+        order(16 * step + place + stream * orders.FAR)
+  assert len(drawn) == len(set(drawn)) > streams

@@ -15,6 +15,7 @@ from fcnjax.data import findings as findings_lib
 from fcnjax.data.checking import census, checks, file_checks, set_checks
 
 SCHEMA = 1  # of `record`; raised when a key changes its meaning
+KEYS = {"schema", "summary", "findings", "splits"}  # of `record`
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -22,7 +23,7 @@ class Split:
   """One split that was looked at.
 
   Attributes:
-    name: "train", "eval" or "test".
+    name: such as "train", "eval", "test", or "train, set 1" of several.
     source: what was looked at.
     looks: see `census.take`.
     report: what its masks hold; `findings` of the masks only.
@@ -52,15 +53,18 @@ def examine(
   *,
   words: set_checks.Words | None = None,
   told: Sequence[findings_lib.Finding] = (),
+  training: Sequence[str] = ("train",),
   workers: int | None = None,
   progress: census.Progress = lambda looks, total: looks,
 ) -> Diagnosis:
   """Reads every file once and says all that is wrong.
 
   Args:
-    sources: {split: source}; "train", if there, is compared with the others.
+    sources: {split: source}.
     words: what the config says of the images.
     told: what was found while the sources were opened.
+    training: the splits that are trained on, together. The others are compared
+      with what of them is there; their classes must be the same.
     workers: threads; None = one a processor core.
     progress: shows how far it is.
   """
@@ -78,20 +82,40 @@ def examine(
       *file_checks.sizes(looks),
       *set_checks.of_split(report, looks),
     ]
-    if name == "train" and words is not None:
-      own += set_checks.of_training(report, looks, words)
     found += [dataclasses.replace(f, splits=(name,)) for f in own]
-  train = next((split for split in splits if split.name == "train"), None)
-  for split in splits:
-    if train is None or split is train:
-      continue
-    shared = set_checks.between(
-      train.report, split.report, train.looks, split.looks, split=split.name
+  trained = [split for split in splits if split.name in training]
+  if trained:
+    found += _of_training(
+      trained, [split for split in splits if split not in trained], words
     )
-    found += [dataclasses.replace(f, splits=(split.name,)) for f in shared]
   return Diagnosis(
     splits=tuple(splits), findings=tuple(findings_lib.merged(found))
   )
+
+
+def _of_training(
+  trained: Sequence[Split], others: Sequence[Split], words
+) -> list[findings_lib.Finding]:
+  """Returns what is found in all that is trained on, and shared with it."""
+  looks = [look for split in trained for look in split.looks]
+  report = dataclasses.replace(
+    trained[0].report, pixels=sum(split.report.pixels for split in trained)
+  )
+  found = []
+  if words is not None:
+    # Positions in one of several sources say nothing.
+    several = {"examples": ()} if len(trained) > 1 else {}
+    names = tuple(split.name for split in trained)
+    found += [
+      dataclasses.replace(finding, splits=names, **several)
+      for finding in set_checks.of_training(report, looks, words)
+    ]
+  for split in others:
+    shared = set_checks.between(
+      report, split.report, looks, split.looks, split=split.name
+    )
+    found += [dataclasses.replace(f, splits=(split.name,)) for f in shared]
+  return found
 
 
 def counts(diagnosis: Diagnosis) -> str:
