@@ -181,21 +181,24 @@ def _is_number(value: Any) -> bool:
   return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+def _has_parameters(entry: Any) -> bool:
+  """Whether it is (name, {parameters})."""
+  return (
+    isinstance(entry, tuple)
+    and len(entry) == 2
+    and isinstance(entry[0], str)
+    and isinstance(entry[1], dict)
+  )
+
+
 # Tuples whose entries have a form, since a comma is easily forgotten.
 _FORMS = {
   "optimizer.groups": (
     lambda e: isinstance(e, tuple) and e and isinstance(e[0], str),
     "(('bias$', 2.0, 0.0),)",
   ),
-  "data.transforms": (
-    lambda e: (
-      isinstance(e, tuple)
-      and len(e) == 2
-      and isinstance(e[0], str)
-      and isinstance(e[1], dict)
-    ),
-    "(('flip', {}),)",
-  ),
+  "data.transforms": (_has_parameters, "(('flip', {}),)"),
+  "data.mixing": (_has_parameters, "(('mosaic', {}),)"),
   "data.colors": (
     lambda e: isinstance(e, tuple) and len(e) == 3,
     "((0, 0, 0), (128, 64, 128))",

@@ -161,6 +161,7 @@ def test_unknown_model_and_option(capsys, folder):
     ("accumulate=3", "do not divide"),
     ("optimizer.groups=('bias$',2.0,0.0)", "(('bias$', 2.0, 0.0),)"),
     ("data.transforms=('flip',{})", "(('flip', {}),)"),
+    ("data.mixing=('mosaic',{})", "(('mosaic', {}),)"),
     ("data.colors=(0,0,0)", "((0, 0, 0), (128, 64, 128))"),
     ("init_drop=('(',)", "no run in"),
     ("statistics_batches=3", "statistics_batches=0"),

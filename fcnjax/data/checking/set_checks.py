@@ -215,9 +215,9 @@ def _copies(looks) -> Iterator[findings.Finding]:
     yield _finding(
       "duplicate_images",
       "warning",
-      f"{len(same)} images are there repeatedly under other names: the pixels"
+      f"{len(same)} files are the same images under other names: the pixels"
       f" of {same[0].image_file} are those of {same[1].image_file}.",
-      "Keep one of each; copies count repeatedly.",
+      "Keep one image of each, and its mask; copies count repeatedly.",
       same,
     )
   near = fingerprints.near(prints, most=_COPY)
