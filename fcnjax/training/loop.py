@@ -1,6 +1,7 @@
 """The loop: steps, logs, evaluations, checkpoints, and how it stops."""
 
 from collections.abc import Callable, Iterator
+from concurrent import futures
 import signal
 import time
 from typing import Any
@@ -73,6 +74,12 @@ def fit(
   fetched: the device never waits for either. Nothing else may pass between
   host and device while steps are made.
 
+  The lines of the split "train" have, besides the step's figures:
+  images_per_second, and data_wait, the share of the time in which the device
+  had ended a step and the next batch was not there yet. Both are measured by
+  when the device ends its steps. What the host takes for a batch while the
+  device works is no waiting.
+
   Args:
     state: where to start; `state.step` steps are done. It is donated.
     train_step: jitted; (state, batch) -> (state, metrics).
@@ -101,16 +108,18 @@ def fit(
       before it were made, logged and saved.
   """
   first = int(state.step)
-  pending = None  # (step, metrics) not yet fetched
+  # (step, metrics, when the device ended it, when the next batch was there),
+  # not yet fetched.
+  pending = None
   waited, began, logged = 0.0, time.perf_counter(), first
 
   def fetch():
     nonlocal pending, waited, began, logged
     if pending is None:
       return
-    step, metrics = pending
+    step, metrics, ended, ready = pending
     pending = None
-    metrics = jax.device_get(metrics)
+    metrics, ended = jax.device_get(metrics), ended.result()
     if not metrics.pop("finite"):
       files = names(step - 1)
       shown = ", ".join(files[:16]) + (", …" if len(files) > 16 else "")
@@ -120,29 +129,25 @@ def fit(
         "optimizer.learning_rate, set optimizer.clip_norm, or look at these "
         "files. The last good checkpoint stays."
       )
-    if step % log_every and step != steps:
-      return
-    elapsed = time.perf_counter() - began
-    figures = {name: float(value) for name, value in metrics.items()}
-    figures["images_per_second"] = (step - logged) * batch_size / elapsed
-    figures["data_wait"] = waited / elapsed
-    figures |= more()
-    writer.write(step, "train", figures)
-    progress.figures(step, figures)
-    waited, began, logged = 0.0, time.perf_counter(), step
+    if step % log_every == 0 or step == steps:
+      elapsed = ended - began
+      figures = {name: float(value) for name, value in metrics.items()}
+      figures["images_per_second"] = (step - logged) * batch_size / elapsed
+      figures["data_wait"] = waited / elapsed
+      figures |= more()
+      writer.write(step, "train", figures)
+      progress.figures(step, figures)
+      waited, began, logged = 0.0, ended, step
+    waited += max(0.0, ready - ended)
 
   def move():
     """Returns the next batch, and what was raised in its place."""
-    nonlocal waited
-    asked = time.perf_counter()
     try:
       return sharding.to_devices(next(batches), mesh), None
     except Exception as error:
       return None, error
-    finally:
-      waited += time.perf_counter() - asked
 
-  with _Signals() as signals:
+  with _Signals() as signals, futures.ThreadPoolExecutor(1) as clock:
     batch, failure = move() if first < steps else (None, None)
     for step in range(first + 1, steps + 1):
       if failure is not None:
@@ -150,10 +155,12 @@ def fit(
       last = step == steps
       with jax.transfer_guard("disallow"):
         state, metrics = train_step(state, batch)
+        ended = clock.submit(_when_ready, metrics)
         if not last:
           batch, failure = move()
+        ready = time.perf_counter()
         fetch()  # of the step before
-      pending = (step, metrics)
+      pending = (step, metrics, ended, ready)
       progress.step()
 
       due = last or step % eval_every == 0
@@ -174,3 +181,9 @@ def fit(
           f"{signals.received} at step {step}: saved; the same command resumes."
         )
   return state
+
+
+def _when_ready(values: Any) -> float:
+  """Returns when the device has made the values; for a thread of its own."""
+  jax.block_until_ready(values)
+  return time.perf_counter()

@@ -100,6 +100,37 @@ def test_metrics_are_those_of_their_step(tmp_path):
     assert 0 <= record["data_wait"] <= 1
 
 
+@pytest.mark.parametrize(
+  ("batch_seconds", "share", "images_per_second"),
+  # A step takes 2 s: batches of 1.5 s are there before it ends, of those of 3 s
+  # it waits for the third.
+  [(1.5, 0.0, 2 / 2), (3.0, 1 / 3, 2 / 3)],
+)
+def test_waiting_is_what_the_device_waits(
+  tmp_path, monkeypatch, batch_seconds, share, images_per_second
+):
+  now, ends = 0.0, [0.0]
+
+  def values():
+    nonlocal now
+    while True:
+      now += batch_seconds
+      yield 1.0
+
+  def train_step(state, batch):
+    ends.append(max(now, ends[-1]) + 2.0)
+    metrics = {"loss": ends[-1], "gradient_norm": 0.0, "finite": True}
+    return _step(state, batch)[0], metrics
+
+  monkeypatch.setattr(loop.time, "perf_counter", lambda: now)
+  monkeypatch.setattr(loop, "_when_ready", lambda metrics: metrics["loss"])
+  recorder = _fit(tmp_path, values(), train_step=train_step)
+  records = [json.loads(x) for x in recorder.path.read_text().splitlines()]
+  for record in records[1:]:  # The first also waits for the first batch.
+    np.testing.assert_allclose(record["data_wait"], share)
+    np.testing.assert_allclose(record["images_per_second"], images_per_second)
+
+
 def test_nan_names_step_and_files_and_saves_nothing_after(tmp_path):
   recorder = None
   with pytest.raises(loop.NonFiniteError) as error:
