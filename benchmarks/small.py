@@ -89,12 +89,10 @@ def split(
 ) -> tuple[np.ndarray, np.ndarray]:
   """Returns normalised images and labels of a split, the first `most`."""
   source = scenes.Scenes(name, size=size)
-  found = list(
-    examples.evaluation_examples(source, **_NORMALISATION, stop=most)
-  )
-  return np.stack([e["image"] for e in found]), np.stack(
-    [e["label"] for e in found]
-  )
+  found = list(examples.evaluation_examples(source, stop=most))
+  images = np.stack([e["image"] for e in found])
+  images = normalization.normalized_image(images, **_NORMALISATION)
+  return np.asarray(images), np.stack([e["label"] for e in found])
 
 
 def scores(

@@ -60,7 +60,7 @@ class Coarse:
 # "coarse_second_logits".
 Outputs = dict[str, Array | Coarse]
 
-# image f32 [b, h, w, c] -> logits f32 [b, h, w, k]. Every inference strategy,
+# image [b, h, w, c] -> logits f32 [b, h, w, k]. Every inference strategy,
 # export and evaluation composes over it.
 PredictFn = Callable[[Array], Array]
 

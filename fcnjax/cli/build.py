@@ -11,6 +11,7 @@ import optax
 
 from fcnjax import errors, losses, models
 from fcnjax.cli import open_data
+from fcnjax.data import normalization
 from fcnjax.inference import monte_carlo, tiles, views, whole
 from fcnjax.training import optimizers, schedules, sharding, step as steps
 from fcnjax.typing import Coarse, PredictFn
@@ -249,12 +250,15 @@ def predictor(
 ) -> Callable[[Any], PredictFn]:
   """Returns variables -> (image -> logits), by the config's strategy.
 
+  Images are those of the files, in [0, 255]; they travel to the device as they
+  are, and are normalised there.
+
   Images of one size after another compile once for each size. Called with a
   key besides, what it returns is a sample of a network with dropout; without,
   the mean of `evaluation.samples` of them, if that is not 0.
 
   Args:
-    config: with the words of `evaluation`.
+    config: with the words of `evaluation`, data.mean and data.std.
     apply: the model's.
     mesh: of several devices, over which batches that divide are spread.
     coarse: whether, where the logits are what one call of the network says,
@@ -268,13 +272,18 @@ def predictor(
   strategy = chosen(STRATEGIES, words.strategy, "evaluation.strategy")
   output = chosen(TASKS, words.task, "evaluation.task")
 
+  normal = functools.partial(
+    normalization.normalized_image, mean=config.data.mean, std=config.data.std
+  )
+
   @jax.jit
   def network(variables, image, keys):
+    image = normal(image)
     return apply(variables, image, train=False, rngs=keys)[output]
 
   @jax.jit
   def coarse_network(variables, image):
-    outputs = apply(variables, image, train=False)
+    outputs = apply(variables, normal(image), train=False)
     return outputs.get(f"coarse_{output}", outputs[output])
 
   def placed(image):

@@ -73,12 +73,7 @@ def score(
 
   matrix = evaluation.evaluate(
     predict,
-    examples.evaluation_examples(
-      source,
-      mean=config.data.mean,
-      std=config.data.std,
-      workers=config.data.workers,
-    ),
+    examples.evaluation_examples(source, workers=config.data.workers),
     num_classes=count,
     batch_size=config.evaluation.batch_size,
     multiple=build.bucket(config),

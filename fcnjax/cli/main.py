@@ -307,8 +307,6 @@ def _run(arguments: argparse.Namespace, overrides: Sequence[str]) -> None:
     arguments.inputs,
     arguments.output,
     channels=config.data.channels,
-    mean=config.data.mean,
-    std=config.data.std,
     classes=classes,
     colors=colors,
     image_size=size if any(size) else None,

@@ -34,8 +34,6 @@ def run(
   output: str | os.PathLike,
   *,
   channels: int,
-  mean: int | float | Sequence[int | float],
-  std: int | float | Sequence[int | float],
   classes: Sequence[str],
   colors: Sequence[Sequence[int]],
   image_size: tuple[int, int] | None = None,
@@ -57,15 +55,12 @@ def run(
   never overwritten. One image is in memory at a time.
 
   Args:
-    predict: image [1, h, w, c] -> logits [1, h, w, k], such as
+    predict: image [1, h, w, c] in [0, 255] -> logits [1, h, w, k], such as
       `functools.partial(tiles.overlap_tile, network, tile=(388, 388))`. With
       `samples` it is called with a random key besides.
     inputs: files, folders (the images directly in them) and globs.
     output: a folder; made if it does not exist.
     channels: of the network's images: 1, 3 or 4.
-    mean: per channel or for all, in [0, 255]; the network sees
-      (image - mean) / std.
-    std: as `mean`; positive.
     classes: k names.
     colors: k triples (r, g, b) in [0, 255].
     image_size: rows and columns that images are resized to for the network;
@@ -107,7 +102,7 @@ def run(
     except errors.InputError as error:
       bad.append(str(error))
       continue
-    logits, uncertainty = _seen(predict, image, mean, std, image_size, samples)
+    logits, uncertainty = _seen(predict, image, image_size, samples)
     if logits.shape[-1] != len(classes) or len(classes) > 256:
       raise ValueError(
         f"predict returned {logits.shape[-1]} logits for {len(classes)}"
@@ -138,8 +133,6 @@ def run(
 def _seen(
   predict: PredictFn,
   image: np.ndarray,
-  mean: int | float | Sequence[int | float],
-  std: int | float | Sequence[int | float],
   image_size: tuple[int, int] | None,
   samples: int,
 ) -> tuple[
@@ -149,8 +142,6 @@ def _seen(
   size = image.shape[:2]
   if image_size is not None:
     image = sources_lib.resize_image(image, image_size)
-  mean, std = np.asarray(mean, np.float32), np.asarray(std, np.float32)
-  normalised = ((image - mean) / std)[None].astype(np.float32)
 
   def own_size(x):
     if x.shape[1:3] != size:
@@ -158,10 +149,10 @@ def _seen(
     return x[0]
 
   if not samples:
-    return own_size(predict(normalised)), None
+    return own_size(predict(image[None])), None
   try:
     logits, uncertainty = monte_carlo.average(
-      predict, normalised, samples=samples
+      predict, image[None], samples=samples
     )
   except ValueError as error:
     raise errors.InputError(f"evaluation.samples: {error}") from error

@@ -206,12 +206,7 @@ def _run(
     predict = predictor(state.variables(averaged=True))
     matrix = evaluation.evaluate(
       predict,
-      examples.evaluation_examples(
-        val,
-        mean=config.data.mean,
-        std=config.data.std,
-        workers=config.data.workers,
-      ),
+      examples.evaluation_examples(val, workers=config.data.workers),
       num_classes=len(classes),
       batch_size=config.evaluation.batch_size,
       multiple=build.bucket(config),
@@ -396,12 +391,7 @@ def _draw(
   for index in np.linspace(0, len(source) - 1, count).astype(int):
     example = source[int(index)]
     image = example["image"]
-    normalised = examples.normalise(
-      image, mean=config.data.mean, std=config.data.std
-    )
-    prediction = evaluation.predicted(
-      predict(normalised[None]), image.shape[:2]
-    )
+    prediction = evaluation.predicted(predict(image[None]), image.shape[:2])
     panels[example["name"].replace("/", "_")] = overlays.panel(
       image,
       overlays.nearest(example["label"], image.shape[:2]),

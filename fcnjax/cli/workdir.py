@@ -225,6 +225,8 @@ def network(
 ) -> Any:
   """Returns image -> logits of a restored run, by its config's strategy.
 
+  Images are those of the files, in [0, 255].
+
   Args:
     config: of the run.
     classes: their names.

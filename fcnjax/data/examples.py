@@ -1,11 +1,10 @@
 """Examples in order, decoded ahead by threads; without TensorFlow."""
 
 import collections
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from concurrent import futures
 from typing import Any
 
-from jaxtyping import Float, UInt8
 import numpy as np
 
 from fcnjax import errors, typing
@@ -14,37 +13,27 @@ from fcnjax import errors, typing
 def evaluation_examples(
   source,
   *,
-  mean: float | Sequence[float],
-  std: float | Sequence[float],
   workers: int = 2,
   start: int = 0,
   stop: int | None = None,
 ) -> Iterator[typing.Example]:
-  """Yields the examples of a source in order, with normalised images.
+  """Yields the examples of a source in order, as it gives them.
 
   At most 2 `workers` + 1 examples are in memory at a time.
 
   Args:
     source: see `sources`.
-    mean: of the training images, one for all channels or one each, in units
-      of [0, 255].
-    std: standard deviation, likewise.
     workers: threads that read ahead; at least 1.
     start: position of the first example.
     stop: position after the last one; None = the end.
 
   Yields:
-    "image" float32 [h, w, c], (image - mean) / std; "label" uint8 [h, w] as
-    the source gives it; "name"; and whatever else the source gives.
+    `typing.Example`, its image in [0, 255]: `normalization.normalized_image`
+    makes of it what a network sees, on the device.
 
   Raises:
     InputError: where the source does; the examples before come first.
   """
-
-  def read(index: int) -> typing.Example:
-    example = source[index]
-    image = normalise(example["image"], mean=mean, std=std)
-    return {**example, "image": image}
 
   positions = iter(range(len(source))[start:stop])
   pending: collections.deque[futures.Future] = collections.deque()
@@ -55,23 +44,12 @@ def evaluation_examples(
         index = next(positions, None)
         if index is None:
           break
-        pending.append(pool.submit(read, index))
+        pending.append(pool.submit(source.__getitem__, index))
       if not pending:
         return
       yield pending.popleft().result()
   finally:  # also when the caller stops half way
     pool.shutdown(wait=False, cancel_futures=True)
-
-
-def normalise(
-  image: UInt8[np.ndarray, "h w c"] | Float[np.ndarray, "h w c"],
-  *,
-  mean: float | Sequence[float],
-  std: float | Sequence[float],
-) -> Float[np.ndarray, "h w c"]:
-  """Returns (image - mean) / std in float32; all in units of [0, 255]."""
-  centred = image.astype(np.float32) - np.asarray(mean, np.float32)
-  return centred / np.asarray(std, np.float32)
 
 
 def training_maps(

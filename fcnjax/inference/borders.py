@@ -2,16 +2,16 @@
 
 from jax import Array
 import jax.numpy as jnp
-from jaxtyping import Float, Int
+from jaxtyping import Int, Real
 import numpy as np
 
 
 def mirror(
-  image: Float[Array | np.ndarray, "b h w c"],
+  image: Real[Array | np.ndarray, "b h w c"],
   *,
   rows: tuple[int, int] = (0, 0),
   columns: tuple[int, int] = (0, 0),
-) -> Float[Array | np.ndarray, "b h2 w2 c"]:
+) -> Real[Array | np.ndarray, "b h2 w2 c"]:
   """Extends an image by its reflection, without repeating the edge pixel.
 
   A border wider than the image is reflected again and again; one pixel is

@@ -5,13 +5,13 @@ from collections.abc import Callable
 import jax
 from jax import Array
 import jax.numpy as jnp
-from jaxtyping import Float
+from jaxtyping import Float, Real
 import numpy as np
 
 
 def average(
   sample: Callable[..., Float[Array | np.ndarray, "b h w k"]],
-  image: Float[Array | np.ndarray, "b h w c"],
+  image: Real[Array | np.ndarray, "b h w c"],
   *,
   samples: int,
   seed: int = 0,
@@ -25,7 +25,7 @@ def average(
   Args:
     sample: (image, key) -> logits [b, h, w, k] with dropout drawn from the
       key.
-    image: [b, h, w, c], normalised.
+    image: [b, h, w, c], as `sample` takes it.
     samples: how many are drawn, at least 2.
     seed: of the keys.
 

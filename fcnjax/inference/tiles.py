@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import itertools
 
 from jax import Array
-from jaxtyping import Float
+from jaxtyping import Float, Real
 import numpy as np
 
 from fcnjax.inference import borders
@@ -18,7 +18,7 @@ from fcnjax.typing import PredictFn
 
 def overlap_tile(
   predict: PredictFn,
-  image: Float[Array | np.ndarray, "b h w c"],
+  image: Real[Array | np.ndarray, "b h w c"],
   *,
   tile: tuple[int, int],
   margin: int = 92,
@@ -36,7 +36,7 @@ def overlap_tile(
 
   Args:
     predict: image [n, tile + 2 margin, c] -> logits [n, tile, k].
-    image: [b, h, w, c], normalised; any size.
+    image: [b, h, w, c], as `predict` takes it; any size.
     tile: rows and columns of the network's output, in pixels.
     margin: pixels that the network's output is smaller on each side.
     stride: pixels; tiles begin at multiples of it.
@@ -82,7 +82,7 @@ def overlap_tile(
 
 def sliding_window(
   predict: PredictFn,
-  image: Float[Array | np.ndarray, "b h w c"],
+  image: Real[Array | np.ndarray, "b h w c"],
   *,
   window: tuple[int, int],
   overlap: int | float = 0.5,
@@ -98,8 +98,9 @@ def sliding_window(
 
   Args:
     predict: image [n, window, c] -> logits [n, window, k].
-    image: [b, h, w, c], normalised; any size. An image smaller than the window
-      is mirrored at the bottom and the right, and the logits are cropped.
+    image: [b, h, w, c], as `predict` takes it; any size. An image smaller than
+      the window is mirrored at the bottom and the right, and the logits are
+      cropped.
     window: rows and columns, in pixels.
     overlap: share of a window's side in [0, 1) that the next one covers.
     margin: pixels at a window's sides that are not used, except at the image's

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import jax
 from jax import Array
 import jax.numpy as jnp
-from jaxtyping import Float
+from jaxtyping import Float, Real
 import numpy as np
 
 from fcnjax.ops import resizing
@@ -14,7 +14,7 @@ from fcnjax.typing import PredictFn
 
 def average(
   predict: PredictFn,
-  image: Float[Array | np.ndarray, "b h w c"],
+  image: Real[Array | np.ndarray, "b h w c"],
   *,
   scales: Sequence[float] = (1.0,),
   flip: bool = False,
@@ -31,7 +31,7 @@ def average(
   Args:
     predict: image [b, h', w', c] -> logits [b, h', w', k], for every size;
       may be a strategy.
-    image: [b, h, w, c], normalised.
+    image: [b, h, w, c], as `predict` takes it.
     scales: of height and width; at least one, each positive.
     flip: whether each scale is also seen mirrored left to right.
     turns: whether each of these is also seen turned by 90, 180 and 270 degrees.
@@ -59,7 +59,8 @@ def average(
     view = image
     if scale != 1:
       scaled = tuple(max(1, round(scale * n)) for n in size)
-      view = resizing.resize_bilinear(jnp.asarray(image), scaled)
+      dtype = jnp.promote_types(image.dtype, jnp.float32)
+      view = resizing.resize_bilinear(jnp.asarray(image, dtype), scaled)
     seen = probabilities(view)
     if flip:
       seen = (seen + probabilities(view[:, :, ::-1])[:, :, ::-1]) / 2

@@ -1,7 +1,7 @@
 """The whole image in one call of the network."""
 
 from jax import Array
-from jaxtyping import Float
+from jaxtyping import Float, Real
 import numpy as np
 
 from fcnjax.inference import borders
@@ -10,7 +10,7 @@ from fcnjax.typing import PredictFn
 
 def whole_image(
   predict: PredictFn,
-  image: Float[Array | np.ndarray, "b h w c"],
+  image: Real[Array | np.ndarray, "b h w c"],
   *,
   multiple: int = 1,
 ) -> Float[Array | np.ndarray, "b h w k"]:
@@ -21,7 +21,7 @@ def whole_image(
 
   Args:
     predict: image [b, h', w', c] -> logits [b, h', w', k].
-    image: [b, h, w, c], normalised.
+    image: [b, h, w, c], as `predict` takes it.
     multiple: pixels; the image is mirrored at the bottom and the right up to
       the next multiple, and the logits are cropped.
 

@@ -98,9 +98,10 @@ def evaluate(
   Only k × k counts leave the device, unless the predictions are visited.
 
   Args:
-    predict: a `typing.PredictFn`, image f32 [b, h, w, c] -> logits f32
+    predict: a `typing.PredictFn`, image [b, h, w, c] -> logits f32
       [b, h, w, k], or one that gives `typing.Coarse` scores of them.
-    examples: with "image" f32 [h, w, c] and "label" [h', w'] in [0, k) or 255.
+    examples: with "image" [h, w, c], as `predict` takes it, and "label"
+      [h', w'] in [0, k) or 255.
     num_classes: k.
     batch_size: how many examples of equal size go through at once.
     multiple: pixels; sides are extended to multiples of this, as by

@@ -34,6 +34,53 @@ def test_coarse_scores_only_where_the_logits_are_one_call():
     assert not isinstance(found, typing.Coarse)
 
 
+@pytest.mark.parametrize(
+  "words",
+  [
+    {},
+    {"flip": True, "turns": True},
+    {"multiple": 5},
+    {"scales": (1.0, 1.5)},
+    {"strategy": "sliding_window", "window": (4, 4)},
+    {"strategy": "overlap_tile", "tile": (4, 4), "margin": 0, "stride": 1},
+  ],
+)
+def test_bytes_are_normalised_on_the_device(words):
+  """And what comes out is what normalised images gave."""
+  given = []
+
+  def apply(variables, image, *, train, rngs=None):
+    del variables, train, rngs
+    assert image.dtype == np.float32
+    return {"logits": image}
+
+  config = defaults.get_config()
+  config.data.mean, config.data.std = (10.0, 20.0, 30.0), (50.0,)
+  for name, value in words.items():
+    config.evaluation[name] = value
+  image = np.random.default_rng(0).integers(0, 256, (2, 8, 6, 3), np.uint8)
+  original = jax.jit
+
+  def jit(function, **more):
+    compiled = original(function, **more)
+
+    def call(variables, x, *rest):
+      given.append(x.dtype)
+      return compiled(variables, x, *rest)
+
+    return call
+
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(build.jax, "jit", jit)
+    found = build.predictor(config, apply)({})(image)
+  views_resize = np.float32 if "scales" in words else np.uint8
+  assert set(given) <= {np.dtype(np.uint8), np.dtype(views_resize)}
+  config.data.mean, config.data.std = (0.0,), (1.0,)
+  normalised = (image - np.float32([10, 20, 30])) / np.float32(50)
+  expected = build.predictor(config, apply)({})(normalised)
+  np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("coarse", [False, True])
 def test_a_network_of_valid_convolutions_is_refused_in_one_line(coarse):
   """Not scored by stretched logits."""

@@ -10,38 +10,27 @@ from fcnjax import errors
 from fcnjax.data import examples, scenes, sources
 
 
-def test_all_in_order_and_normalised():
+def test_all_in_order_and_as_they_are():
   source = scenes.Scenes("val", size=(32, 40), count=11)
-  found = list(
-    examples.evaluation_examples(
-      source, mean=(1.0, 2.0, 3.0), std=10.0, workers=3
-    )
-  )
+  found = list(examples.evaluation_examples(source, workers=3))
   assert [example["name"] for example in found] == source.names
   for i, example in enumerate(found):
-    assert example["image"].dtype == np.float32
-    np.testing.assert_allclose(
-      example["image"],
-      (source[i]["image"] - np.array([1.0, 2.0, 3.0])) / 10,
-      rtol=1e-5,
-      atol=1e-6,
-    )
+    assert example["image"].dtype == np.uint8
+    np.testing.assert_array_equal(example["image"], source[i]["image"])
     np.testing.assert_array_equal(example["label"], source[i]["label"])
 
 
 def test_a_part():
   source = scenes.Scenes("val", size=(32, 32), count=5)
-  found = examples.evaluation_examples(
-    source, mean=0.0, std=1.0, start=1, stop=3
-  )
+  found = examples.evaluation_examples(source, start=1, stop=3)
   assert [example["name"] for example in found] == source.names[1:3]
-  past = examples.evaluation_examples(source, mean=0.0, std=1.0, stop=99)
+  past = examples.evaluation_examples(source, stop=99)
   assert len(list(past)) == 5
 
 
 def test_reads_ahead_a_bounded_number():
   source = _Counting(50)
-  stream = examples.evaluation_examples(source, mean=0.0, std=1.0, workers=2)
+  stream = examples.evaluation_examples(source, workers=2)
   next(stream)
   time.sleep(0.2)  # time to read all 50, were it not for the bound
   assert 1 <= source.read <= 4
@@ -57,7 +46,7 @@ def test_the_error_comes_where_the_example_would():
   source = sources.Arrays(
     np.zeros((4, 2, 2, 3), np.uint8), labels, classes=("a", "b")
   )
-  stream = examples.evaluation_examples(source, mean=0.0, std=1.0)
+  stream = examples.evaluation_examples(source)
   assert [next(stream)["name"] for _ in range(2)] == ["0", "1"]
   with pytest.raises(errors.InputError, match="mask 2 holds value 7"):
     next(stream)
