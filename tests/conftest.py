@@ -1,5 +1,6 @@
 """Eight CPU devices, quick compiling, no rank promotion, real images."""
 
+import gc
 import os
 import pathlib
 
@@ -13,6 +14,7 @@ os.environ["JAX_COMPILATION_CACHE_DIR"] = ""
 quick = (
   "--xla_backend_optimization_level=0",
   "--xla_llvm_disable_expensive_passes=true",
+  "--xla_cpu_use_fusion_emitters=false",
 )
 as_users = os.environ.get("FCNJAX_AS_USERS") == "1"
 os.environ["XLA_FLAGS"] = " ".join(
@@ -22,6 +24,10 @@ os.environ["XLA_FLAGS"] = " ".join(
     os.environ.get("XLA_FLAGS", ""),
   ]
 )
+
+# Tracing makes many small objects, and looking for garbage among all that was
+# imported takes a tenth of the time.
+gc.set_threshold(50_000, 20, 20)
 
 import hypothesis  # noqa: E402
 import jax  # noqa: E402
