@@ -2,6 +2,7 @@
 
   python benchmarks/input_pipeline.py [--seconds 120] [--only crop]
   python benchmarks/input_pipeline.py --endurance [--files 5000] [--epochs 3]
+  python benchmarks/input_pipeline.py --long [--steps 100000]
 
 The first compares, for two augmentations of generated photographs (JPEG, and
 PNG masks), our tf.data pipeline with torchvision's v2 transforms in
@@ -13,12 +14,15 @@ U-Net's field (bicubic, of 3x3 nodes) written with torch's own operators.
 
 The second trains on many files, on a device that takes 50 ms a step and nothing
 of the processor: the share of the time in which it waits for batches, and the
-memory of the process after each epoch.
+memory of the process after each epoch. The third makes many steps on few and
+small files, with mixing and class balance, as fast as they can be made, for the
+memory alone.
 """
 
 import argparse
 from concurrent import futures
 import contextlib
+import functools
 import json
 import os
 import pathlib
@@ -60,6 +64,8 @@ def main() -> None:
   parser.add_argument("--endurance", action="store_true")
   parser.add_argument("--files", type=int, default=5000)
   parser.add_argument("--epochs", type=int, default=3)
+  parser.add_argument("--long", action="store_true")
+  parser.add_argument("--steps", type=int, default=100_000, help="of --long")
   parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
   arguments = parser.parse_args()
   if arguments.child:
@@ -67,6 +73,9 @@ def main() -> None:
     return
   if arguments.endurance:
     endurance(arguments.files, arguments.epochs)
+    return
+  if arguments.long:
+    long(arguments.steps)
     return
   import measure
 
@@ -294,13 +303,39 @@ def endurance(files: int, epochs: int) -> None:
   results = measure.Results("endurance", files=files, step_ms=50, batch_size=2)
   with tempfile.TemporaryDirectory() as folder:
     write_files(pathlib.Path(folder), files, (300, 400))
-    for row in epochs_of(pathlib.Path(folder), files, epochs):
+    train = functools.partial(
+      training, pathlib.Path(folder), size=(256, 256), step_seconds=0.05
+    )
+    steps = files // 2
+    for row in train(steps=epochs * steps, every=steps, batch_size=2):
+      results.add({"epoch": row.pop("step") // steps, **row})
+
+
+def long(steps: int) -> None:
+  """Trains for many steps, and writes the memory ten times."""
+  import measure
+
+  results = measure.Results("endurance_long", batch_size=2, size=(32, 32))
+  with tempfile.TemporaryDirectory() as folder:
+    write_files(pathlib.Path(folder), 200, (100, 100))
+    for row in training(
+      pathlib.Path(folder),
+      size=(32, 32),
+      step_seconds=0.0,
+      steps=steps,
+      every=steps // 10,
+      batch_size=2,
+      sampling="class_balanced",
+      mixing=(("cut_mix", {}), ("mosaic", {})),
+    ):
+      del row["data_wait_share"]  # There is nothing to wait with.
       results.add(row)
-      print(json.dumps(row), flush=True)
 
 
-def epochs_of(folder, files, epochs, *, batch_size=2, step_seconds=0.05):
-  """Returns a row an epoch of training on a device that only takes time."""
+def training(
+  folder, *, size, step_seconds, steps, every, batch_size, **data_words
+):
+  """Returns rows of training on a device that only takes time."""
   from fcnjax.cli import batches as batches_lib, defaults, open_data
   from fcnjax.training import loop, sharding, state as states
 
@@ -316,27 +351,27 @@ def epochs_of(folder, files, epochs, *, batch_size=2, step_seconds=0.05):
     std=(58.0,),
     transforms=(
       ("random_scale", {"minimum": 0.75, "maximum": 1.5}),
-      ("random_crop", {"size": (256, 256)}),
+      ("random_crop", {"size": size}),
       ("flip", {}),
       ("photometric", {}),
     ),
+    **data_words,
   )
   mesh = sharding.create_mesh(batch_size=batch_size)
   train = open_data.source(config, "train")
   made = batches_lib.create(config, train, mesh, path="tf.data")
-  steps = files // batch_size
   rows = []
 
   class Writer:
     def write(self, step, split, figures):
-      rows.append(
-        {
-          "epoch": step // steps,
-          "data_wait_share": figures["data_wait"],
-          "images_per_second": figures["images_per_second"],
-          "memory_mb": resident_mb(),
-        }
-      )
+      row = {
+        "step": step,
+        "data_wait_share": figures["data_wait"],
+        "images_per_second": figures["images_per_second"],
+        "memory_mb": resident_mb(),
+      }
+      print(json.dumps(row), flush=True)
+      rows.append(row)
 
   class Progress:
     def step(self):
@@ -376,9 +411,9 @@ def epochs_of(folder, files, epochs, *, batch_size=2, step_seconds=0.05):
       train_step,
       batches,
       mesh=mesh,
-      steps=epochs * steps,
+      steps=steps,
       batch_size=batch_size,
-      log_every=steps,
+      log_every=every,
       eval_every=10**9,
       checkpoint_every=10**9,
       writer=Writer(),

@@ -105,7 +105,7 @@ def test_a_folded_network_predicts_the_same():
   model = build.model(config, num_classes=3)
   image = np.random.default_rng(0).normal(size=(1, 12, 10, 3))
   image = image.astype(np.float32)
-  variables = model.init(jax.random.key(0), image)
+  variables = jax.jit(model.init)(jax.random.key(0), image)
   rng = np.random.default_rng(1)
   stats = jax.tree.map(
     lambda leaf: rng.uniform(0.5, 2, leaf.shape).astype(np.float32),

@@ -61,10 +61,10 @@ def test_a_finer_output_stride_sees_the_same(build):
   rng = np.random.default_rng(0)
   image = rng.normal(size=(1, 577, 577, 3)).astype(np.float32)
   coarse = build(output_stride=32)
-  variables = coarse.init(jax.random.key(0), image)
+  variables = jax.jit(coarse.init)(jax.random.key(0), image)
   maps = {
     stride: np.asarray(
-      build(output_stride=stride).apply(variables, image)["stage5"]
+      jax.jit(build(output_stride=stride).apply)(variables, image)["stage5"]
     )[0]
     for stride in (8, 16, 32)
   }

@@ -97,7 +97,7 @@ def test_identity_kernel_of_wider_maps():
 def test_logits_are_of_the_image_whatever_its_size(size):
   model = models.create_model("dilation8", num_classes=4, **_SMALL)
   image = jnp.zeros((1, *size, 3))
-  outputs = model.apply(model.init(jax.random.key(0), image), image)
+  outputs, _ = jax.eval_shape(model.init_with_output, jax.random.key(0), image)
   assert outputs["logits"].shape == (1, *size, 4)
 
 

@@ -335,15 +335,15 @@ def test_late_fusion_averages_two_whole_networks():
   fused = models.create_model("fcn32s_late_fusion", num_classes=5, **LITTLE)
   image = np.random.default_rng(1).normal(size=(2, 40, 50, 6))
   image = image.astype(np.float32)
-  variables = _noisy(fused.init(jax.random.key(0), image))
+  variables = _noisy(jax.jit(fused.init)(jax.random.key(0), image))
   assert set(variables["params"]) == {"color", "hha"}
   one = models.create_model("fcn32s_vgg16", num_classes=5, **LITTLE)
   logits = [
-    one.apply({"params": variables["params"][name]}, part)["logits"]
+    jax.jit(one.apply)({"params": variables["params"][name]}, part)["logits"]
     for name, part in (("color", image[..., :3]), ("hha", image[..., 3:]))
   ]
   np.testing.assert_allclose(
-    fused.apply(variables, image)["logits"],
+    jax.jit(fused.apply)(variables, image)["logits"],
     (logits[0] + logits[1]) / 2,
     rtol=1e-5,
     atol=1e-6,
@@ -364,8 +364,8 @@ def test_two_tasks_are_two_heads_on_the_same_features(stride):
   name = f"fcn{stride}s_vgg16"
   both = models.create_model(name, num_classes=5, second_classes=3, **LITTLE)
   image = np.random.default_rng(1).normal(size=(1, 40, 50, 3))
-  variables = _noisy(both.init(jax.random.key(0), image))
-  outputs = both.apply(variables, image)
+  variables = _noisy(jax.jit(both.init)(jax.random.key(0), image))
+  outputs = jax.jit(both.apply)(variables, image)
   for key, classes, part in (
     ("logits", 5, slice(0, 5)),
     ("second_logits", 3, slice(5, 8)),
@@ -377,9 +377,8 @@ def test_two_tasks_are_two_heads_on_the_same_features(stride):
       ),
       variables,
     )
-    np.testing.assert_allclose(
-      outputs[key], alone.apply(cut, image)["logits"], rtol=1e-5, atol=1e-6
-    )
+    expected = jax.jit(alone.apply)(cut, image)["logits"]
+    np.testing.assert_allclose(outputs[key], expected, rtol=1e-5, atol=1e-6)
 
 
 def test_two_tasks_do_not_share_learned_upsampling():

@@ -1,5 +1,7 @@
 """HDNet's parts against NumPy and torch, and the numbers of its code."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -119,21 +121,20 @@ def test_a_step_moves_the_centres_and_adds_a_tenth_of_their_loss():
     "label": rng.integers(0, 3, (2, 32, 32)).astype(np.int32),
   }
   batch = jax.tree.map(jnp.asarray, batch)
-  variables = model.init(jax.random.key(0), batch["image"])
+  variables = jax.jit(model.init)(jax.random.key(0), batch["image"])
   optimizer = optimizers.sgd(
     schedules.constant(0.1), variables["params"], momentum=0.9
   )
 
   def run(model):
-    state = states.create(variables, optimizer)
-    return step.train_step(
-      state,
-      batch,
+    train_step = functools.partial(
+      step.train_step,
       apply=model.apply,
       optimizer=optimizer,
       seed=0,
       takes_label=True,
     )
+    return jax.jit(train_step)(states.create(variables, optimizer), batch)
 
   (state, metrics), (_, double) = run(model), run(model.clone(hfd_weight=0.2))
   assert np.any(state.collections["centres"]["centres"]["seen"])

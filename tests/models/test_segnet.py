@@ -287,7 +287,7 @@ def test_addition_lets_the_encoder_past_a_layer_of_zeros(plain, added, zeroed):
   spread = {}
   for name in (plain, added):
     model = models.create_model(name, num_classes=3, width=4, kernel=3)
-    variables = model.init(jax.random.key(0), image)
+    variables = jax.jit(model.init)(jax.random.key(0), image)
     head = variables["params"]["head"]
     variables["params"]["head"] = {
       word: jax.tree.map(jnp.zeros_like, leaf)
@@ -295,7 +295,7 @@ def test_addition_lets_the_encoder_past_a_layer_of_zeros(plain, added, zeroed):
       else leaf
       for word, leaf in head.items()
     }
-    logits = model.apply(variables, image)["logits"]
+    logits = jax.jit(model.apply)(variables, image)["logits"]
     spread[name] = float(logits.std(axis=(1, 2)).max())
   assert spread[plain] < 1e-6
   assert spread[added] > 0.01
@@ -324,11 +324,12 @@ def test_bayesian_segnet_samples_only_when_a_key_is_given():
     "bayesian_segnet", num_classes=3, widths=(4, 4, 4, 4, 4)
   )
   image = np.random.default_rng(0).normal(size=(1, 32, 32, 3)).astype("f4")
-  variables = model.init(jax.random.key(0), image)
+  variables = jax.jit(model.init)(jax.random.key(0), image)
+  apply = jax.jit(model.apply)
 
   def logits(seed=None):
     rngs = None if seed is None else {"dropout": jax.random.key(seed)}
-    return np.asarray(model.apply(variables, image, rngs=rngs)["logits"])
+    return np.asarray(apply(variables, image, rngs=rngs)["logits"])
 
   np.testing.assert_array_equal(logits(), logits())
   np.testing.assert_array_equal(logits(1), logits(1))

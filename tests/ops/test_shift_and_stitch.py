@@ -42,7 +42,7 @@ def test_a_whole_network_stitched_equals_its_rarefied_form(size):
   strided, dense = Classifier(), Classifier(rarefied=True)
   rng = np.random.default_rng(0)
   image = rng.normal(size=(1, *size, 3)).astype(np.float32)
-  variables = strided.init(jax.random.key(0), image)
+  variables = jax.jit(strided.init)(jax.random.key(0), image)
   network = jax.jit(lambda x: strided.apply(variables, x))
   stitched = shift_and_stitch.shift_and_stitch(network, image, factor=32)
   expected = jax.jit(lambda x: dense.apply(variables, x))(image)

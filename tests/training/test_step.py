@@ -54,7 +54,7 @@ def _batch(seed=0, size=8, side=9):
 
 def _setup(model, *, ema=False, **settings):
   batch = _batch()
-  variables = model.init(jax.random.key(0), batch["image"][:1])
+  variables = jax.jit(model.init)(jax.random.key(0), batch["image"][:1])
   optimizer = optimizers.sgd(0.1, variables["params"], momentum=0.9)
   state = states.create(variables, optimizer, ema=ema)
   run = functools.partial(
@@ -203,7 +203,8 @@ NETWORKS = {
 def test_eight_devices_train_as_one(name):
   """Same losses (relative 1e-5) and batch statistics, uneven ignored areas."""
   model = models.create_model(name, num_classes=3, **NETWORKS[name])
-  variables = model.init(jax.random.key(0), _batch(side=16)["image"][:1])
+  image = _batch(side=16)["image"][:1]
+  variables = jax.jit(model.init)(jax.random.key(0), image)
   optimizer = optimizers.sgd(0.05, variables["params"], momentum=0.9)
   results = {}
   for count in (1, 8):

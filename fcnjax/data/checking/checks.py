@@ -172,6 +172,7 @@ def table(report: Report) -> str:
       f"{label:5d}  {_cut(name, 23):24}{share:8.3f} %{images:>8}{weight:>9}"
       f"  {_cut(' '.join(values), 20)}".rstrip()
     )
+  lines.append("weight: that of --config.loss.class_weights=median_frequency")
   return "\n".join(lines) + "\n"
 
 
