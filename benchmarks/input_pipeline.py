@@ -2,7 +2,7 @@
 
   python benchmarks/input_pipeline.py [--seconds 120] [--only crop]
   python benchmarks/input_pipeline.py --endurance [--files 5000] [--epochs 3]
-  python benchmarks/input_pipeline.py --long [--steps 100000]
+  python benchmarks/input_pipeline.py --many-steps [--steps 100000]
 
 The first compares, for two augmentations of generated photographs (JPEG, and
 PNG masks), our tf.data pipeline with torchvision's v2 transforms in
@@ -22,7 +22,6 @@ memory alone.
 import argparse
 from concurrent import futures
 import contextlib
-import functools
 import json
 import os
 import pathlib
@@ -64,8 +63,10 @@ def main() -> None:
   parser.add_argument("--endurance", action="store_true")
   parser.add_argument("--files", type=int, default=5000)
   parser.add_argument("--epochs", type=int, default=3)
-  parser.add_argument("--long", action="store_true")
-  parser.add_argument("--steps", type=int, default=100_000, help="of --long")
+  parser.add_argument("--many-steps", action="store_true")
+  parser.add_argument(
+    "--steps", type=int, default=100_000, help="of --many-steps"
+  )
   parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
   arguments = parser.parse_args()
   if arguments.child:
@@ -74,8 +75,8 @@ def main() -> None:
   if arguments.endurance:
     endurance(arguments.files, arguments.epochs)
     return
-  if arguments.long:
-    long(arguments.steps)
+  if arguments.many_steps:
+    many_steps(arguments.steps)
     return
   import measure
 
@@ -303,23 +304,28 @@ def endurance(files: int, epochs: int) -> None:
   results = measure.Results("endurance", files=files, step_ms=50, batch_size=2)
   with tempfile.TemporaryDirectory() as folder:
     write_files(pathlib.Path(folder), files, (300, 400))
-    train = functools.partial(
-      training, pathlib.Path(folder), size=(256, 256), step_seconds=0.05
-    )
     steps = files // 2
-    for row in train(steps=epochs * steps, every=steps, batch_size=2):
-      results.add({"epoch": row.pop("step") // steps, **row})
+    training(
+      pathlib.Path(folder),
+      lambda row: results.add({"epoch": row.pop("step") // steps, **row}),
+      size=(256, 256),
+      step_seconds=0.05,
+      steps=epochs * steps,
+      every=steps,
+      batch_size=2,
+    )
 
 
-def long(steps: int) -> None:
+def many_steps(steps: int) -> None:
   """Trains for many steps, and writes the memory ten times."""
   import measure
 
-  results = measure.Results("endurance_long", batch_size=2, size=(32, 32))
+  results = measure.Results("many_steps", batch_size=2, size=(32, 32))
   with tempfile.TemporaryDirectory() as folder:
     write_files(pathlib.Path(folder), 200, (100, 100))
-    for row in training(
+    training(
       pathlib.Path(folder),
+      results.add,
       size=(32, 32),
       step_seconds=0.0,
       steps=steps,
@@ -327,15 +333,13 @@ def long(steps: int) -> None:
       batch_size=2,
       sampling="class_balanced",
       mixing=(("cut_mix", {}), ("mosaic", {})),
-    ):
-      del row["data_wait_share"]  # There is nothing to wait with.
-      results.add(row)
+    )
 
 
 def training(
-  folder, *, size, step_seconds, steps, every, batch_size, **data_words
+  folder, add, *, size, step_seconds, steps, every, batch_size, **data_words
 ):
-  """Returns rows of training on a device that only takes time."""
+  """Trains on a device that only takes time, and adds a row every so often."""
   from fcnjax.cli import batches as batches_lib, defaults, open_data
   from fcnjax.training import loop, sharding, state as states
 
@@ -360,7 +364,6 @@ def training(
   mesh = sharding.create_mesh(batch_size=batch_size)
   train = open_data.source(config, "train")
   made = batches_lib.create(config, train, mesh, path="tf.data")
-  rows = []
 
   class Writer:
     def write(self, step, split, figures):
@@ -371,7 +374,7 @@ def training(
         "memory_mb": resident_mb(),
       }
       print(json.dumps(row), flush=True)
-      rows.append(row)
+      add(row)
 
   class Progress:
     def step(self):
@@ -422,7 +425,6 @@ def training(
       save=lambda step, state, figures: None,
       names=made.names,
     )
-  return rows
 
 
 def resident_mb() -> float:

@@ -179,11 +179,11 @@ SECTIONS = {
   ),
   "endurance": Section(
     "Many files",
-    "Training on a device that takes 50 ms a step and nothing of the processor: "
-    "the share of the time in which it waits for a batch, and the memory of the "
-    "process.",
+    "Training on a device that takes 50 ms a step and nothing of the "
+    "processor: the share of the time in which it waits for a batch, and the "
+    "memory of the process.",
   ),
-  "endurance_long": Section(
+  "many_steps": Section(
     "Many steps",
     "Training on 200 small files, with mixing and class balance, as fast as "
     "batches can be made: the memory of the process.",

@@ -9,8 +9,11 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # Commands that tests call keep nothing in the home of whoever runs the tests.
 os.environ["JAX_COMPILATION_CACHE_DIR"] = ""
 # The tests compile many small programs and run each once: LLVM's optimisation
-# takes longer than it saves. FCNJAX_AS_USERS=1 leaves it as users have it; what
-# XLA_FLAGS says comes later, and wins.
+# takes longer than it saves, and XLA's older emitters take half the time of its
+# newer ones. FCNJAX_AS_USERS=1 leaves both as users have them, which .ci/run
+# does once more with what is nearest to the compiler; what XLA_FLAGS says comes
+# later, and wins. (XLA ends at a flag that it does not know: a version that
+# drops one of these asks for a change here.)
 quick = (
   "--xla_backend_optimization_level=0",
   "--xla_llvm_disable_expensive_passes=true",

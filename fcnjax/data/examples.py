@@ -34,7 +34,6 @@ def evaluation_examples(
   Raises:
     InputError: where the source does; the examples before come first.
   """
-
   positions = iter(range(len(source))[start:stop])
   pending: collections.deque[futures.Future] = collections.deque()
   pool = futures.ThreadPoolExecutor(workers)

@@ -76,9 +76,9 @@ def fit(
 
   The lines of the split "train" have, besides the step's figures:
   images_per_second, and data_wait, the share of the time in which the device
-  had ended a step and the next batch was not there yet. Both are measured by
-  when the device ends its steps. What the host takes for a batch while the
-  device works is no waiting.
+  had ended a step and the next batch was not handed to it yet. Both are
+  measured by when the device ends its steps. What the host takes for a batch
+  while the device works is no waiting, nor is what the first batch takes.
 
   Args:
     state: where to start; `state.step` steps are done. It is donated.

@@ -8,6 +8,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from fcnjax import models
 from fcnjax.cli import main, workdir as workdirs
 
 CONFIG = "configs/unet.py:folder"
@@ -335,7 +336,7 @@ def test_a_data_set_that_is_missing_says_where_it_comes_from(capsys):
     assert not pathlib.Path("/tmp/never").exists()
 
 
-def test_models(capsys):
+def test_models(capsys, monkeypatch):
   assert main.main(["models", "unet", "--json", "--num-classes", "2"]) == 0
   (row,) = json.loads(capsys.readouterr().out)
   assert set(row) == {
@@ -358,6 +359,10 @@ def test_models(capsys):
   assert "'unet'" in capsys.readouterr().err
   assert main.main(["models", "unet", "--size", "570", "570"]) == 2
   assert "legal" in capsys.readouterr().err
+  # Those of which one refuses the size, and one has the longest name.
+  some = ("unet", "fcn_basic_no_addition_no_dim_reduction", "hdnet_resnet50")
+  table = {name: models.MODELS[name] for name in some}
+  monkeypatch.setattr(models, "MODELS", table)
   assert main.main(["models", "--size", "96", "96"]) == 0
   lines = capsys.readouterr().out.splitlines()
   assert max(map(len, lines)) <= 80

@@ -28,6 +28,7 @@ CLASSES = 5
 _BASIC = {"width": 4, "kernel": 3}
 _VGG = {"widths": (4, 4, 6, 8, 8), "fc_channels": 8}
 _FCN = {"widths": (4, 4, 6, 8, 8), "fc_channels": 8, "first_padding": 1}
+_DILATION = {"widths": (2, 2, 3, 4, 4), "fc_channels": 4}  # Of wide margins.
 SMALL = {
   "fcn32s_vgg16": _FCN,
   "fcn16s_vgg16": _FCN | {"upsampling": "learned"},
@@ -51,10 +52,10 @@ SMALL = {
   "unet": {"width": 4, "depth": 2},
   "unet_release": {"width": 4, "depth": 2},
   "unet_same": {"width": 4, "depth": 2, "norm": "batch"},
-  "dilation_frontend": _VGG,
-  "dilation7": _VGG | {"context": "large"},
-  "dilation8": _VGG | {"norm": "batch"},
-  "dilation10": _VGG | {"context": "large"},
+  "dilation_frontend": _DILATION,
+  "dilation7": _DILATION | {"context": "large"},
+  "dilation8": _DILATION | {"norm": "batch"},
+  "dilation10": _DILATION | {"context": "large"},
   "deeplab_largefov": _VGG,
   "deeplabv2_vgg16": _VGG,
   "deeplabv2_resnet101": {"rates": (1, 2)},
@@ -80,7 +81,7 @@ ALIKE = {
   "deeplabv3p_xception65",
 }
 
-# Which are spread over devices, or take channels, as others of their family.
+# Which are spread over devices as others of their family are.
 SPREAD_ALIKE = ALIKE | {
   "fcn8s_atonce_vgg16",
   "segnet_basic_bilinear",
@@ -100,7 +101,6 @@ SPREAD_ALIKE = ALIKE | {
 }
 
 OWN = [name for name in SMALL if name not in ALIKE]
-OF_A_KIND = [name for name in SMALL if name not in SPREAD_ALIKE]
 
 # Backbones that are too deep to be computed with, in small.
 _BLOCK = xception.Block
@@ -193,7 +193,7 @@ def test_training_has_the_same_variables_and_shapes(name):
   assert outputs["logits"].shape == evaluated["logits"].shape
 
 
-@pytest.mark.parametrize("name", OF_A_KIND)
+@pytest.mark.parametrize("name", OWN)
 @pytest.mark.parametrize("channels", [1, 4])
 def test_other_channels(name, channels):
   channels += models.MODELS[name].channels - 3
@@ -294,7 +294,7 @@ def test_a_step_is_finite_reaches_all_and_is_that_of_eight_devices(
     batch["image"] = np.float64(batch["image"])
     one = _step(model, variables, batch, devices=1)
     eight = None
-    if request.node.callspec.params["small"] in OF_A_KIND:
+    if request.node.callspec.params["small"] not in SPREAD_ALIKE:
       eight = _step(model, variables, batch, devices=8)
   assert one[2]["finite"]
   for path, leaf in jax.tree_util.tree_leaves_with_path(one[0]):

@@ -133,12 +133,12 @@ print("fine")
 """
 
 
-def _run(missing, script, *arguments):
+def _run(missing, script, *arguments, compiled=""):
   script = MISSING.replace("in MISSING", f"in {missing!r}") + script
   result = subprocess.run(
     [sys.executable, "-c", script, *arguments],
     cwd=pathlib.Path(__file__).parents[2],
-    env={**os.environ, "XLA_FLAGS": ""},
+    env={**os.environ, "XLA_FLAGS": "", "JAX_COMPILATION_CACHE_DIR": compiled},
     capture_output=True,
     text=True,
     timeout=600,
@@ -155,6 +155,8 @@ def test_everything_but_the_pipeline_runs():
 @pytest.mark.slow
 def test_a_run_trains_and_resumes_bit_for_bit(tmp_path):
   """By the commands, from the training set in memory."""
-  result = _run({"tensorflow", "torch"}, RUNS, str(tmp_path))
+  result = _run(
+    {"tensorflow", "torch"}, RUNS, str(tmp_path), compiled=str(tmp_path / "c")
+  )
   assert "TensorFlow is not installed" in result.stderr + result.stdout
   assert "training set held on the device: 1024 images" in result.stdout

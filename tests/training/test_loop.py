@@ -126,7 +126,7 @@ def test_waiting_is_what_the_device_waits(
   monkeypatch.setattr(loop, "_when_ready", lambda metrics: metrics["loss"])
   recorder = _fit(tmp_path, values(), train_step=train_step)
   records = [json.loads(x) for x in recorder.path.read_text().splitlines()]
-  for record in records[1:]:  # The first also waits for the first batch.
+  for record in records[1:]:  # The first line's time holds the first batch.
     np.testing.assert_allclose(record["data_wait"], share)
     np.testing.assert_allclose(record["images_per_second"], images_per_second)
 
