@@ -1,5 +1,6 @@
 """A killed run ends as one that was never killed: figures and parameters."""
 
+import functools
 import json
 import os
 import pathlib
@@ -11,14 +12,16 @@ import time
 
 import jax
 import numpy as np
+import PIL.Image
 import pytest
 
 from fcnjax import checkpoints
+from fcnjax.data import scenes
 
 ROOT = pathlib.Path(__file__).parents[2]
 STEPS = 40
 ARGUMENTS = [
-  "--config=configs/unet.py",
+  "--config=configs/unet.py:folder",
   f"--config.steps={STEPS}",
   "--config.batch_size=4",
   "--config.log_every=1",
@@ -29,6 +32,8 @@ ARGUMENTS = [
   "--config.model.options.dropout=0.5",
   "--config.ema_decay=0.9",
   "--config.evaluation.overlays=1",
+  "--config.data.sampling=class_balanced",
+  "--config.data.mixing=(('cut_mix',{}),)",
   "--config.data.transforms="
   "(('random_crop',{'size':(32,32)}),('flip',{}),('photometric',{}))",
 ]
@@ -49,11 +54,30 @@ def compiled(tmp_path_factory):
   return tmp_path_factory.mktemp("compiled")
 
 
-def _start(workdir, program=("train.py",), *, compiled=""):
+@pytest.fixture(scope="module")
+def start(tmp_path_factory):
+  """Starts a run on 24 images of a folder."""
+  root = tmp_path_factory.mktemp("data")
+  source = scenes.Scenes("train", size=(48, 48), count=24)
+  for kind in ("images", "masks"):
+    (root / kind).mkdir()
+  for index in range(len(source)):
+    for kind, key in (("images", "image"), ("masks", "label")):
+      picture = PIL.Image.fromarray(source[index][key])
+      picture.save(root / kind / f"{index}.png")
+  data = [
+    f"--config.data.images={root}/images",
+    f"--config.data.masks={root}/masks",
+    f"--config.data.num_classes={len(source.classes)}",
+  ]
+  return functools.partial(_start, data=data)
+
+
+def _start(workdir, program=("train.py",), *, data, compiled=""):
   environment = {**os.environ, "XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"}
   environment["JAX_COMPILATION_CACHE_DIR"] = str(compiled)
   return subprocess.Popen(
-    [sys.executable, *program, f"--workdir={workdir}", *ARGUMENTS],
+    [sys.executable, *program, f"--workdir={workdir}", *ARGUMENTS, *data],
     cwd=ROOT,
     env=environment,
     stdout=subprocess.DEVNULL,
@@ -97,9 +121,9 @@ def _finish(process):
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory, compiled):
+def uninterrupted(tmp_path_factory, start, compiled):
   workdir = tmp_path_factory.mktemp("whole")
-  _finish(_start(workdir, compiled=compiled))
+  _finish(start(workdir, compiled=compiled))
   assert any(compiled.iterdir())
   return _records(workdir), _state(workdir)
 
@@ -115,9 +139,11 @@ def _assert_same(workdir, uninterrupted):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(5))
-def test_sigkill_at_a_random_step(seed, uninterrupted, compiled, tmp_path):
+def test_sigkill_at_a_random_step(
+  seed, start, uninterrupted, compiled, tmp_path
+):
   step = random.Random(seed).randint(1, STEPS - 1)
-  process = _start(tmp_path, compiled=compiled)
+  process = start(tmp_path, compiled=compiled)
   deadline = time.monotonic() + 200
   while len(_records(tmp_path)) < step and process.poll() is None:
     assert time.monotonic() < deadline
@@ -125,14 +151,14 @@ def test_sigkill_at_a_random_step(seed, uninterrupted, compiled, tmp_path):
   process.send_signal(signal.SIGKILL)
   process.communicate()
   assert process.returncode == -signal.SIGKILL, "it ended before the kill"
-  _finish(_start(tmp_path, compiled=compiled))
+  _finish(start(tmp_path, compiled=compiled))
   _assert_same(tmp_path, uninterrupted)
 
 
 @pytest.mark.parametrize("seconds", [1.5, 3.5])
-def test_ctrl_c_before_the_first_step_is_no_traceback(seconds, tmp_path):
+def test_ctrl_c_before_the_first_step_is_no_traceback(seconds, start, tmp_path):
   """While libraries are imported, and while the network is compiled."""
-  process = _start(tmp_path, IN_A_TERMINAL)
+  process = start(tmp_path, IN_A_TERMINAL)
   time.sleep(seconds)
   assert not _records(tmp_path)
   process.send_signal(signal.SIGINT)
@@ -142,13 +168,13 @@ def test_ctrl_c_before_the_first_step_is_no_traceback(seconds, tmp_path):
 
 
 @pytest.mark.slow
-def test_sigterm_saves_and_ends(uninterrupted, compiled, tmp_path):
-  process = _start(tmp_path, compiled=compiled)
+def test_sigterm_saves_and_ends(start, uninterrupted, compiled, tmp_path):
+  process = start(tmp_path, compiled=compiled)
   while len(_records(tmp_path)) < 10:
     time.sleep(0.002)
   process.send_signal(signal.SIGTERM)
   _, error = process.communicate(timeout=60)
   assert process.returncode == 1
   assert "SIGTERM at step" in error
-  _finish(_start(tmp_path, compiled=compiled))
+  _finish(start(tmp_path, compiled=compiled))
   _assert_same(tmp_path, uninterrupted)
