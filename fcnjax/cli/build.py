@@ -11,7 +11,7 @@ import optax
 
 from fcnjax import errors, losses, models
 from fcnjax.cli import open_data
-from fcnjax.data import normalization
+from fcnjax.data import normalization, recipes
 from fcnjax.inference import monte_carlo, tiles, views, whole
 from fcnjax.training import optimizers, schedules, sharding, step as steps
 from fcnjax.typing import Coarse, PredictFn
@@ -266,9 +266,12 @@ def predictor(
       for `evaluation.evaluate`.
 
   Raises:
-    InputError: if the strategy is unknown.
+    InputError: if the strategy is unknown, or data.mean or data.std has values
+      for another number of channels.
   """
   words = config.evaluation
+  for key in ("mean", "std"):
+    recipes.check_length(key, config.data[key], open_data.channels(config))
   strategy = chosen(STRATEGIES, words.strategy, "evaluation.strategy")
   output = chosen(TASKS, words.task, "evaluation.task")
 

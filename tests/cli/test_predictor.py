@@ -83,6 +83,14 @@ def test_bytes_are_normalised_on_the_device(words):
   np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("key", ["mean", "std"])
+def test_values_for_other_channels_are_refused(key):
+  config = defaults.get_config()
+  config.data[key] = (1.0, 2.0)
+  with pytest.raises(errors.InputError, match=rf"{key}.*2.*3"):
+    build.predictor(config, _scores((8, 6)))
+
+
 @pytest.mark.parametrize("coarse", [False, True])
 def test_a_network_of_valid_convolutions_is_refused_in_one_line(coarse):
   """Not scored by stretched logits."""

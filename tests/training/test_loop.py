@@ -123,7 +123,24 @@ def test_waiting_is_what_the_device_waits(
     return _step(state, batch)[0], metrics
 
   monkeypatch.setattr(loop.time, "perf_counter", lambda: now)
-  monkeypatch.setattr(loop, "_when_ready", lambda metrics: metrics["loss"])
+
+  def when_ready(metrics):
+    return metrics["loss"]
+
+  def device_get(metrics):  # Which waits for the device.
+    nonlocal now
+    now = max(now, metrics["loss"])
+    return metrics
+
+  monkeypatch.setattr(loop, "_when_ready", when_ready)
+  monkeypatch.setattr(loop.jax, "device_get", device_get)
+
+  def evaluate(self, state, step):
+    nonlocal now
+    now += 100.0  # Which is nobody's waiting.
+    return {"mean_iou": 0.0}
+
+  monkeypatch.setattr(_Recorder, "evaluate", evaluate)
   recorder = _fit(tmp_path, values(), train_step=train_step)
   records = [json.loads(x) for x in recorder.path.read_text().splitlines()]
   for record in records[1:]:  # The first line's time holds the first batch.
