@@ -11,10 +11,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ["JAX_COMPILATION_CACHE_DIR"] = ""
 # The tests compile many small programs and run each once: LLVM's optimisation
 # takes longer than it saves, and XLA's older emitters take half the time of its
-# newer ones (jaxlib 0.11 has these alone, and XLA ends at a flag that it does not
-# know). FCNJAX_AS_USERS=1 leaves both as users have them, which .ci/run does once
-# more with what is nearest to the compiler; what XLA_FLAGS says comes later, and
-# wins.
+# newer ones. (jaxlib 0.11 has the newer ones alone, and XLA ends at a flag that
+# it does not know.) FCNJAX_AS_USERS=1 leaves both as users have them, which
+# .ci/run does once more with what is nearest to the compiler; what XLA_FLAGS
+# says comes later, and wins.
 quick = [
   "--xla_backend_optimization_level=0",
   "--xla_llvm_disable_expensive_passes=true",
