@@ -34,12 +34,15 @@ class Section(NamedTuple):
       left out. Empty: all plain values of the rows.
     mean: (key, keys): the geometric mean of what, for each value of which, of
       the rows without a note.
+    script: the file, and its words, whose results these are; empty: that of the
+      results' name.
   """
 
   title: str
   text: str
   columns: tuple[tuple[str, str], ...] = ()
   mean: tuple[str, str] | None = None
+  script: str = ""
 
 
 _NETWORKS = (
@@ -182,11 +185,28 @@ SECTIONS = {
     "Training on a device that takes 50 ms a step and nothing of the "
     "processor: the share of the time in which it waits for a batch, and the "
     "memory of the process.",
+    script="input_pipeline.py --endurance",
   ),
   "many_steps": Section(
     "Many steps",
     "Training on 200 small files, with mixing and class balance, as fast as "
     "batches can be made: the memory of the process.",
+    script="input_pipeline.py --many-steps",
+  ),
+  "check_data": Section(
+    "Checking a data set",
+    "`fcnjax check-data` over generated photographs of 240×320 pixels and "
+    "their masks, from its start to its end; the core's time is that of all "
+    "threads together, and is what a machine that others use, too, tells.",
+    (
+      ("images", "images"),
+      ("threads", "threads"),
+      ("seconds", "seconds"),
+      ("images/s", "images_per_second"),
+      ("core, s", "core_seconds"),
+      ("core, ms an image", "core_ms"),
+      ("peak, MB", "peak_mb"),
+    ),
   ),
   "allocator": Section(
     "Freed memory",
@@ -219,7 +239,8 @@ def page(results: pathlib.Path = RESULTS) -> str:
       continue
     lines += ["", f"## {section.title}", ""]
     if not files:
-      lines += [f"No result of `benchmarks/{name}.py` has been recorded yet."]
+      script = section.script or f"{name}.py"
+      lines += [f"No result of `benchmarks/{script}` has been recorded yet."]
       continue
     lines += [section.text]
     for kind, path in files:

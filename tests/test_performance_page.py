@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import pathlib
+import re
 
 import pytest
 
@@ -33,6 +34,18 @@ def test_gpu_rows_are_open_until_there_are_some(performance, tmp_path):
   assert sentence in before[1].partition("\n## ")[0]
   assert sentence not in after[1].partition("\n## ")[0]
   assert sentence in before[0]
+
+
+def test_what_has_no_result_names_a_script_that_is_there(performance, tmp_path):
+  page = performance.page(tmp_path)
+  named = re.findall(r"No result of `(benchmarks/\w+\.py)([^`]*)` has", page)
+  assert len(named) >= 10
+  for path, words in named:
+    script = _ROOT / path
+    assert script.is_file(), path
+    for word in words.split():
+      assert f'"{word}"' in script.read_text()
+  assert ("benchmarks/input_pipeline.py", " --long") in named
 
 
 def test_rows_may_lack_what_others_have(performance, tmp_path):

@@ -48,6 +48,24 @@ def _snapshot(root):
   }
 
 
+def test_what_masks_become_is_told_before_anything_else(capsys, folder):
+  for index in range(12):
+    path = folder / "masks" / f"{index}.png"
+    mask = np.asarray(PIL.Image.open(path)) * 254
+    mask[0, :3] = 255
+    _write(path, mask)
+  words = (f"--config={CONFIG}", f"--workdir={folder}/run")
+  names = "--config.data.class_names=('cell','gap')"
+  values = "--config.data.mask_values=(0,254)"
+  # Found when the data have been looked at, so that nothing is trained.
+  wrong = "--config.accumulate=7"
+  arguments = _arguments(folder, names, values, wrong)
+  assert main.main(["train", *words, *arguments]) == 2
+  said = capsys.readouterr()
+  assert "accumulate" in said.err
+  assert said.out.splitlines()[0] == "masks: 0→0, 254→1; 255 ignored"
+
+
 def _fails(capsys, folder, *words, more=(), workdir=None, config=CONFIG):
   """Runs train; expects one line with all words, code 2, and no change."""
   before = _snapshot(folder)

@@ -2,6 +2,8 @@
 
 import json
 import pathlib
+import re
+import sys
 
 import numpy as np
 import PIL.Image
@@ -48,6 +50,16 @@ def test_nothing_wrong(capsys, folder):
   assert "Nothing looks wrong." in out.out
   assert out.err == ""  # no bar where there is no terminal
   assert max(map(len, out.out.splitlines())) <= 80
+
+
+def test_a_terminal_has_a_bar_of_each_split(capsys, folder, monkeypatch):
+  monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+  assert _check(folder) == 0
+  said = capsys.readouterr()
+  ends = re.findall(r"check-data: 100%[^\r]*?\| (\d+/\d+) \[", said.err)
+  assert list(dict.fromkeys(ends)) == ["8/8", "4/4"]  # train, eval
+  assert "image/s" in said.err
+  assert "check-data:" not in said.out
 
 
 def test_a_warning_is_no_failure(capsys, folder):

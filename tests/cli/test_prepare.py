@@ -6,7 +6,9 @@ import functools
 import hashlib
 import http.server
 import io
+import re
 import shlex
+import sys
 import threading
 import zipfile
 
@@ -134,6 +136,32 @@ def test_a_data_set_is_downloaded_and_converted(tmp_path, isbi, capsys):
   code, text, _ = _run(capsys, "prepare", "isbi2012", "--data-dir", data)
   assert code == 0
   assert "prepared already" in text
+
+
+def _bars(text):
+  """Returns {words: what the bar with them counted to}."""
+  found = re.findall(r"([\w. -]+): 100%[^\r]*?\| ([\d.k]+/[\d.k]+) \[", text)
+  return {words.strip(): counted for words, counted in found}
+
+
+def test_a_terminal_has_bars(tmp_path, isbi, capsys, monkeypatch):
+  words = ("prepare", "isbi2012", "--data-dir", tmp_path / "data")
+  monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+  code, text, shown = _run(capsys, *words)
+  assert code == 0
+  assert "%|" not in text
+  expected = {"prepare": "30/30"}  # 24 in train, 6 in val
+  for part in ("image.zip", "label.zip"):
+    packed = f"{(isbi[0] / part).stat().st_size / 1000:.2f}k"
+    with zipfile.ZipFile(isbi[0] / part) as archive:
+      total = sum(member.file_size for member in archive.infolist())
+    unpacked = f"{total / 1000:.2f}k"
+    expected |= {
+      part: f"{packed}/{packed}",  # downloaded
+      f"verify {part}": f"{packed}/{packed}",
+      f"unpack {part}": f"{unpacked}/{unpacked}",
+    }
+  assert _bars(shown) == expected
 
 
 def test_a_damaged_data_set_is_not_prepared_already(tmp_path, isbi, capsys):
@@ -360,6 +388,17 @@ def _assert_equal_sources(one, other):
       one.table.apply(one.raw_label(index), name=""),
       other.table.apply(other.raw_label(index), name=""),
     )
+
+
+def test_a_folder_has_a_bar_on_a_terminal_only(folder, capsys, monkeypatch):
+  words = ["prepare-folder", *_folder_words(folder), "--output"]
+  code, _, shown = _run(capsys, *words, folder / "silent")
+  assert (code, shown) == (0, "")
+  monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+  code, text, shown = _run(capsys, *words, folder / "out")
+  assert code == 0
+  assert _bars(shown) == {"prepare": "12/12"}
+  assert "prepare:" not in text
 
 
 def test_a_second_task_of_a_folder(folder, capsys):

@@ -280,3 +280,26 @@ def test_a_mistake_gets_one_line(source, parameters, words):
   with pytest.raises(errors.InputError, match=words) as caught:
     held(source, **parameters)
   assert "\n" not in str(caught.value)
+
+
+def test_a_device_without_the_memory_is_told_with_the_word(monkeypatch):
+  def full(*_):
+    raise jax.errors.JaxRuntimeError(
+      "RESOURCE_EXHAUSTED: Out of memory while trying to allocate 9 bytes."
+    )
+
+  monkeypatch.setattr(jax, "device_put", full)
+  source = Source(10, ((1600, 1600),))  # 10 · 1600² · 4 bytes
+  with pytest.raises(errors.InputError, match=r"takes 0\.1 GB") as caught:
+    held(source, transforms=(("random_crop", {"size": (8, 8)}),))
+  assert "--config.data.resident=off" in str(caught.value)
+  assert "\n" not in str(caught.value)
+
+
+def test_what_else_goes_wrong_on_the_device_is_not_taken_for_it(monkeypatch):
+  def lost(*_):
+    raise jax.errors.JaxRuntimeError("INTERNAL: the device was lost")
+
+  monkeypatch.setattr(jax, "device_put", lost)
+  with pytest.raises(jax.errors.JaxRuntimeError, match="was lost"):
+    held(Source(3))

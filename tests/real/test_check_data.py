@@ -98,6 +98,14 @@ def _plant(root):
   image(21).unlink()
   save(root / "images" / "21.png", deep)
   save(mask(22), pixels(image(22))[..., 0])
+  for path, number, filter_ in (
+    (image, 39, PIL.Image.Resampling.BICUBIC),
+    (mask, 39, PIL.Image.Resampling.NEAREST),
+  ):
+    whole = PIL.Image.fromarray(pixels(path(23)))
+    save(path(number), np.asarray(whole.resize((240, 180), filter_)))
+  save(image(40), pixels(image(24)), quality=50)
+  shutil.copy(mask(24), mask(40))
   return {
     "truncated_image": {"0"},
     "truncated_mask": {"1"},
@@ -114,6 +122,7 @@ def _plant(root):
     "duplicate_images": {"12", "13"},
     "conflicting_masks": {"14", "15"},
     "leaked_images": {"38"},
+    "leaked_copies": {"39", "40"},
     "ignored_masks": {"17"},
     "same_stem": {"18"},
     "near_duplicates": {"19", "20"},

@@ -105,6 +105,7 @@ class Look:
     counts: pixels of each.
     mask_size: height and width in pixels.
     mask_digest: of its pixels.
+    mask_sketch: see `fingerprints.sketch`.
     blended: see `mask_traces.blended`.
     colours: of a mask whose colours are unknown: the most frequent ones.
     all_colours: how many there were.
@@ -123,6 +124,7 @@ class Look:
   counts: Integer[np.ndarray, " n"]
   mask_size: tuple[int, int] | None = None
   mask_digest: bytes | None = None
+  mask_sketch: bytes | None = None
   blended: str | None = None
   colours: dict[tuple[int, int, int], int] = dataclasses.field(
     default_factory=dict
@@ -211,6 +213,7 @@ def _mask(source, index, file, deep) -> dict:
   seen["mask_size"] = raw.shape
   if deep:
     seen["mask_digest"] = fingerprints.digest(raw)
+    seen["mask_sketch"] = fingerprints.sketch(raw)
     seen["blended"] = mask_traces.blended(
       raw, values=seen["values"], counts=seen["counts"]
     )

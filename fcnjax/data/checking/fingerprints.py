@@ -5,14 +5,14 @@ they are packed. A copy that was resized, or compressed anew, is found by the
 difference hash: one bit for each of 64 pairs of neighbours in a tiny picture,
 set where it gets brighter to the right. Near hashes are then compared by the
 tiny pictures themselves, so that frames of a video, or slices of a volume,
-are not taken for copies.
+are not taken for copies. Masks of other sizes are compared by sketches.
 """
 
 from collections.abc import Hashable, Sequence
 import hashlib
 from typing import NamedTuple
 
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Integer, UInt8
 import numpy as np
 import PIL.Image
 
@@ -21,6 +21,11 @@ _THUMBNAIL = 24  # pixels on each side
 _PLAIN = 4.0  # grey values; the hash of a picture with less contrast is noise
 _NEAR = 6  # bits of 64 in which hashes of copies may differ
 _BLOCK = 512  # hashes that are compared with all others at once
+_CELLS = 24  # of a sketch, on each side
+_PLACES = 3  # on each side of a cell
+_MIXED = 255  # a cell of several values
+_PRIME = 251  # values are kept modulo this
+_AGREE = 0.99  # of the cells that are plain in both sketches
 
 
 class Fingerprint(NamedTuple):
@@ -54,22 +59,55 @@ def fingerprint(
   shown = image
   if image.dtype != np.uint8:
     shown = np.clip(np.nan_to_num(image), 0, 255).astype(np.uint8)
-  if image.shape[-1] < 3:
-    grey = PIL.Image.fromarray(np.ascontiguousarray(shown[..., 0]))
-  else:
-    colour = np.ascontiguousarray(shown[..., :3])
-    small = PIL.Image.fromarray(colour)
-    # Shrunk first, by whole factors, which costs the least.
-    factor = min(small.size) // (4 * _THUMBNAIL)
-    grey = (small.reduce(factor) if factor > 1 else small).convert("L")
-  box = PIL.Image.Resampling.BOX
-  thumbnail = grey.resize((_THUMBNAIL, _THUMBNAIL), box)
-  tiny = np.asarray(grey.resize(_HASH, box)).astype(np.int16)
+  kept = shown[..., :3] if image.shape[-1] >= 3 else shown[..., 0]
+  small = PIL.Image.fromarray(np.ascontiguousarray(kept))
+  # Shrunk first, by whole factors, which costs the least. What is left over at
+  # the ends is part of a pixel; and the thumbnail's filter is smooth, so that
+  # it is the same whatever the image's size.
+  factor = max(1, min(small.size) // (4 * _THUMBNAIL))
+  grey = small.reduce(factor).convert("L")
+  whole = (0, 0, small.width / factor, small.height / factor)
+  filters = PIL.Image.Resampling
+  thumbnail = grey.resize((_THUMBNAIL, _THUMBNAIL), filters.HAMMING, whole)
+  tiny = np.asarray(grey.resize(_HASH, filters.BOX, whole)).astype(np.int16)
   bits = None
   if np.asarray(thumbnail).std() >= _PLAIN:
     rises = tiny[:, 1:] > tiny[:, :-1]
     bits = int.from_bytes(np.packbits(rises).tobytes(), "big")
   return Fingerprint(digest(image), bits, thumbnail.tobytes())
+
+
+def sketch(mask: Integer[np.ndarray, "h w"]) -> bytes:
+  """Returns what a mask looks like in any size.
+
+  Returns:
+    One byte for each of 24×24 cells: the value modulo 251 at all of nine places
+    in it, or 255 where these differ. A cell on a boundary tells nothing.
+  """
+  count = _CELLS * _PLACES
+  rows, columns = (
+    (2 * np.arange(count) + 1) * side // (2 * count) for side in mask.shape
+  )
+  places = mask[rows[:, None], columns].reshape(
+    _CELLS, _PLACES, _CELLS, _PLACES
+  )
+  least, most = places.min(axis=(1, 3)), places.max(axis=(1, 3))
+  cells = np.where(least == most, least % _PRIME, _MIXED)
+  return cells.astype(np.uint8).tobytes()
+
+
+def same_sketch(one: bytes, other: bytes) -> bool:
+  """Returns whether two masks may be one in two sizes.
+
+  They are not if the cells that are plain in both have a single value, which
+  masks of different images have, too.
+  """
+  first, second = (np.frombuffer(cells, np.uint8) for cells in (one, other))
+  plain = (first != _MIXED) & (second != _MIXED)
+  first, second = first[plain], second[plain]
+  if len(np.unique(first)) < 2:
+    return False
+  return bool((first == second).mean() >= _AGREE)
 
 
 def groups(items: Sequence[Hashable | None]) -> list[list[int]]:

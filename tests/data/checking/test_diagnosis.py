@@ -424,6 +424,68 @@ def test_copies_that_were_compressed_are_a_note(root):
   assert _codes(found, "note") == {"near_duplicates", "similar_across_splits"}
 
 
+def _compressed(root, one, other):
+  packed = io.BytesIO()
+  PIL.Image.fromarray(_pixels(_image(root, one))).save(
+    packed, "JPEG", quality=60, subsampling=0
+  )
+  _save(_image(root, other), np.asarray(PIL.Image.open(packed)))
+  _copy(_mask(root, one), _mask(root, other))
+
+
+def _halved(root, one, other):
+  """Of an image that is large enough to be halved."""
+  for path, filter_ in (
+    (_image, PIL.Image.Resampling.BICUBIC),
+    (_mask, PIL.Image.Resampling.NEAREST),
+  ):
+    pixels = PIL.Image.fromarray(_pixels(path(root, one)))
+    for factor, number in ((4, one), (2, other)):
+      size = (factor * pixels.width, factor * pixels.height)
+      pixels.resize(size, filter_).save(path(root, number))
+
+
+@pytest.mark.parametrize("change", [_compressed, _halved])
+def test_a_changed_copy_with_its_mask_is_a_leak(root, change):
+  change(root, 3, 9)
+  assert (
+    _pixels(_image(root, 3)).tobytes() != _pixels(_image(root, 9)).tobytes()
+  )
+  found = _examine(root)
+  assert _codes(found, "error") == {"leaked_copies"}
+  assert not _codes(found, "warning")
+  # Told once: not among those that are alike as well.
+  assert "similar_across_splits" not in _codes(found, "note")
+  (finding,) = (f for f in found.findings if f.code == "leaked_copies")
+  assert finding.files == (str(_image(root, 9)),)
+  assert str(_image(root, 3)) in finding.message
+  assert finding.splits == ("eval",)
+  with pytest.raises(errors.InputError, match="have 1 error"):
+    diagnosis.require(found)
+
+
+@pytest.mark.parametrize("change", [_compressed, _halved])
+def test_the_same_scene_with_a_mask_of_its_own_is_a_note(root, change):
+  """As a video's frames have; here something moved by a twelfth of it."""
+  change(root, 3, 9)
+  mask = _pixels(_mask(root, 9))
+  moved = np.roll(mask, mask.shape[1] // 12, axis=1)
+  moved[-1, -1] = 2  # never none of it
+  _save(_mask(root, 9), moved)
+  found = _examine(root)
+  assert not _codes(found)
+  assert "similar_across_splits" in _codes(found, "note")
+
+
+@pytest.mark.parametrize("change", [_compressed, _halved])
+def test_equal_masks_of_one_value_tell_no_leak(root, change):
+  _save(_mask(root, 3), np.ones(SIZE, np.uint8))
+  change(root, 3, 9)
+  found = _examine(root)
+  assert not _codes(found, "error")
+  assert "similar_across_splits" in _codes(found, "note")
+
+
 def test_an_orientation_that_fits_is_a_note(root):
   turned = np.rot90(_pixels(_image(root, 3)))  # stored lying
   exif = PIL.Image.Exif()

@@ -82,6 +82,44 @@ def test_a_compressed_copy_is_near_and_another_picture_is_not(quality):
   assert pair.difference == pytest.approx(exact, abs=0.5)
 
 
+@pytest.mark.parametrize(
+  "size", [(90, 120), (180, 240), (263, 351), (720, 960)]
+)
+def test_a_resized_copy_is_near(size):
+  """Whatever whole factor it is shrunk by first, and what that leaves over."""
+  whole = PIL.Image.fromarray(_picture(3, (360, 480)))
+  small = whole.resize(size[::-1], PIL.Image.Resampling.BICUBIC)
+  prints = [fingerprints.fingerprint(np.asarray(p)) for p in (whole, small)]
+  (pair,) = fingerprints.near(prints, most=0.7)
+  assert pair[:2] == (0, 1)
+
+
+def _mask(size, edge=0.5):
+  """A disc of class 2 on classes 0 and 1, whose edge is at that share."""
+  height, width = size
+  y, x = ((np.arange(n) + 0.5) / n for n in size)
+  mask = np.broadcast_to(x >= edge, (height, width)).astype(np.uint16)
+  mask[(y[:, None] - 0.4) ** 2 + (x - 0.3) ** 2 < 0.04] = 300
+  return mask
+
+
+def test_a_sketch_knows_a_mask_in_every_size_and_no_other():
+  one = fingerprints.sketch(_mask((360, 480)))
+  assert len(one) == 24 * 24
+  cells = np.frombuffer(one, np.uint8).reshape(24, 24)
+  assert cells[0, 0] == 0
+  assert cells[0, -1] == 1
+  assert cells[9, 7] == 300 % 251
+  assert 255 in cells[9]  # the disc's edge
+  for size in ((180, 240), (97, 131), (900, 1200)):
+    assert fingerprints.same_sketch(one, fingerprints.sketch(_mask(size)))
+    other = fingerprints.sketch(_mask(size, edge=0.6))
+    assert not fingerprints.same_sketch(one, other)
+  # Masks of a single value are of any image.
+  plain = fingerprints.sketch(np.ones((9, 8), np.uint8))
+  assert not fingerprints.same_sketch(plain, plain)
+
+
 def test_equal_pixels_are_no_near_pair_but_a_group():
   prints = [fingerprints.fingerprint(_picture(seed)) for seed in (1, 2, 1)]
   assert fingerprints.near(prints, most=3.0) == []
