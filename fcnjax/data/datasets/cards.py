@@ -102,7 +102,8 @@ class Card:
 
     Raises:
       InputError: if there is no such split or word, or the folder or a file is
-        missing; then it says where the data come from and their licence.
+        missing, or all are; then it says where the data come from and their
+        licence.
     """
     if split not in self.splits:
       raise errors.InputError(
@@ -127,6 +128,8 @@ class Card:
       )
     try:
       pairs = self.files(root, split)
+      if not pairs:
+        raise errors.InputError(f"{root} has no images of the split {split!r}.")
       if extra is not None:
         others = self.extra[extra](root, split)
         pairs = [(other, mask) for other, (_, mask) in zip(others, pairs)]
