@@ -1,8 +1,10 @@
 """Every data set of a card is prepared from its official layout."""
 
+import ast
 import dataclasses
 import email.message
 import hashlib
+import shlex
 import shutil
 import tarfile
 import urllib.error
@@ -158,6 +160,19 @@ def test_archives_by_hand_are_verified_unpacked_and_prepared(
     assert f"{count} in {split}" in text
   _expect_prepared(out, card, drawn)
   assert _contents(folder) == before
+  # What the data set publishes itself needs no other.
+  own = [line for line in text.splitlines() if "may be added: " in line]
+  published = name in ("camvid", "isbi2012")
+  assert len(own) == (not published)
+  known = manifest.read(manifest.directory(out, name))
+  for words in own:
+    mean, std = shlex.split(words.partition(": ")[2])
+    for word, value in (("mean", mean), ("std", std)):
+      key, _, numbers = value.partition("=")
+      assert key == f"--config.data.{word}"
+      np.testing.assert_allclose(
+        ast.literal_eval(numbers), known[word], atol=1e-3
+      )
 
 
 @each_card

@@ -12,6 +12,9 @@ from fcnjax.data import pairs as pairs_lib
 # Of ImageNet's images, RGB, in [0, 255]: for sets whose own are not published.
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
+# The same as grey values.
+IMAGENET_GREY_MEAN = (118.6,)
+IMAGENET_GREY_STD = (57.6,)
 
 Pair = tuple[pathlib.Path, pathlib.Path]
 
@@ -85,6 +88,14 @@ class Card:
   licence: str
   citation: str
   obtain: str
+
+  @property
+  def borrows(self) -> bool:
+    """Whether mean or deviation are ImageNet's, as none are published."""
+    return self.mean in (IMAGENET_MEAN, IMAGENET_GREY_MEAN) or self.std in (
+      IMAGENET_STD,
+      IMAGENET_GREY_STD,
+    )
 
   def pairs(
     self,
