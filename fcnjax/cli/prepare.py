@@ -51,6 +51,7 @@ def run(
     root = archives.layout(
       card, data_dir, given=given, progress=sys.stderr.isatty()
     )
+    own = ""
     for extra, directory in missing.items():
       splits = {
         split: sources.card(card.name, root, split, extra=extra)
@@ -64,9 +65,13 @@ def run(
             " missing or it is another version."
           )
       text = f"{card.title}. {card.obtain} Licence: {card.licence}."
-      _write(splits, directory, directory.parent.name, text, card=card)
+      known = _write(splits, directory, directory.parent.name, text, card=card)
+      if extra is None and card.borrows:
+        own = _moments(known)
     print(f"Train with --config.data.source={card.name}", end=" ")
     print(f"--config.data.root={shlex.quote(str(data_dir))}")
+    if own:
+      print(f"The training images' own mean and deviation may be added: {own}")
     if given is None or root != pathlib.Path(given):  # but ours
       print(f"{root} is not needed any more.")
 
@@ -107,8 +112,7 @@ def run_folder(config: ml_collections.ConfigDict, output: str) -> None:
     "Train with --config.data.source=prepared"
     f" --config.data.root={shlex.quote(output)}"
     f" --config.data.channels={known['channels']}"
-    f' --config.data.mean="{_numbers(known["mean"])}"'
-    f' --config.data.std="{_numbers(known["std"])}"'
+    f" {_moments(known)}"
     + (" --config.data.second_images=''" if config.data.second_images else "")
     + (
       " --config.data.second_masks=second_label"
@@ -149,6 +153,14 @@ def _write(
   )
   print(f"mean {_numbers(known['mean'])}, std {_numbers(known['std'])}.")
   return known
+
+
+def _moments(known: dict[str, Any]) -> str:
+  """Returns mean and deviation of a manifest as words of training."""
+  return (
+    f'--config.data.mean="{_numbers(known["mean"])}"'
+    f' --config.data.std="{_numbers(known["std"])}"'
+  )
 
 
 def _numbers(values: Sequence[float]) -> str:

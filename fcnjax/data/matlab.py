@@ -1,6 +1,7 @@
-"""Arrays of whole numbers in MATLAB's .mat files (up to version 7)."""
+"""Whole numbers and words in MATLAB's .mat files (up to version 7)."""
 
 import pathlib
+from typing import Any
 import zlib
 
 from jaxtyping import Integer
@@ -40,6 +41,46 @@ def read_integers(
     InputError: if the file is missing, damaged, or has no such matrix.
   """
   where = ".".join(names)
+  found = _read(path, *names)
+  if found is None or found.ndim != 2 or found.dtype.kind not in "biuf":
+    raise errors.InputError(
+      f"{path} has no matrix {where}; expected the masks of the data set."
+    )
+  if found.dtype.kind != "f":
+    return found
+  whole = np.rint(found)
+  if not (np.isfinite(found).all() and (whole == found).all()):
+    raise errors.InputError(
+      f"{path}: {where} holds broken numbers; expected whole ones."
+    )
+  return whole.astype(np.int64)
+
+
+def read_words(path: str | pathlib.Path, name: str) -> list[str]:
+  """Reads a list of words: a cell array of strings, in MATLAB's words.
+
+  Args:
+    path: a .mat file.
+    name: of the variable.
+
+  Raises:
+    InputError: if the file is missing, damaged, or has no such list.
+  """
+  found = _read(path, name)
+  cells = [] if found is None or found.dtype.kind != "O" else found.ravel()
+  if len(cells) == 0 or any(cell.dtype.kind != "U" for cell in cells):
+    raise errors.InputError(
+      f"{path} has no list of words {name}; expected the masks of the data set."
+    )
+  return ["".join(cell.ravel()) for cell in cells]
+
+
+def _read(path: str | pathlib.Path, *names: str) -> Any:
+  """Returns a variable, or a field below it; None where there is none.
+
+  Raises:
+    InputError: if the file is missing or damaged.
+  """
   try:
     with pathlib.Path(path).open("rb") as file:
       found = scipy.io.loadmat(file, variable_names=[names[0]]).get(names[0])
@@ -54,15 +95,4 @@ def read_integers(
       f"{path} cannot be read: {reason}; the file is probably damaged, unpack"
       " it again."
     ) from error
-  if found is None or found.ndim != 2 or found.dtype.kind not in "biuf":
-    raise errors.InputError(
-      f"{path} has no matrix {where}; expected the masks of the data set."
-    )
-  if found.dtype.kind != "f":
-    return found
-  whole = np.rint(found)
-  if not (np.isfinite(found).all() and (whole == found).all()):
-    raise errors.InputError(
-      f"{path}: {where} holds broken numbers; expected whole ones."
-    )
-  return whole.astype(np.int64)
+  return found

@@ -5,7 +5,7 @@ import PIL.Image
 import pytest
 
 from fcnjax import errors
-from fcnjax.cli import config as configs, defaults, open_data
+from fcnjax.cli import config as configs, defaults, evaluate, open_data
 from fcnjax.data import datasets
 from tests.data import layouts
 
@@ -120,10 +120,13 @@ def test_sift_flow_has_two_tasks(tmp_path):
       np.testing.assert_array_equal(
         example["second_label"], geometric[split][name]
       )
-  assert set(config.evaluation.exclude) < set(source.classes)
+  # No test image shows them; raw values 9, 11 and 16, where 0 is void.
+  assert config.evaluation.exclude == ("cow", "desert", "moon")
+  assert evaluate.excluded(config, source.classes) == [8, 10, 15]
   config.evaluation.task = "second"
   source = open_data.source(config, "eval")
   assert source.classes == ("sky", "horizontal", "vertical")
+  assert not evaluate.excluded(config, source.classes)
   np.testing.assert_array_equal(
     source[0]["label"], geometric["test"][source.names[0]]
   )

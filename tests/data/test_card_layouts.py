@@ -187,12 +187,60 @@ def test_class_numbers_are_the_official_ones():
     assert card.classes[label] == word
 
 
+def test_sift_flows_images_without_labels_are_left_out(tmp_path):
+  """2,488 images are published for training, 2,486 of them with labels."""
+  unlabelled = {"highway_bost181", "street_urb506"}
+  for name in ("sift_flow", "sift_flow_geometric"):
+    drawn = list(getattr(layouts, name)(tmp_path, seed=0)["trainval"])
+    listed = (tmp_path / "trainval.txt").read_text().split()
+    assert set(listed) - set(drawn) == unlabelled
+    assert sources.card(name, tmp_path, "trainval").names == drawn
+    assert datasets.get(name).splits["trainval"] == 2488 - len(unlabelled)
+    # A list that leaves them out itself gives the same.
+    (tmp_path / "trainval.txt").write_text("\n".join(drawn))
+    assert sources.card(name, tmp_path, "trainval").names == drawn
+
+
 def test_vocs_palette_is_the_official_one():
   """Colours as the development kit lists them."""
   colors = datasets.get("voc2012").colors
   assert colors[:4] == ((0, 0, 0), (128, 0, 0), (0, 128, 0), (128, 128, 0))
   assert colors[15] == (192, 128, 128)
   assert colors[20] == (0, 64, 128)
+
+
+def test_coco_stuff_of_version_1_0_is_refused(tmp_path):
+  """Its files have 172 names: unlabeled, 80 things and 91 kinds of stuff."""
+  layouts.coco_stuff10k(tmp_path, seed=0)
+  source = sources.card("coco_stuff10k", tmp_path, "train")
+  path = source.pairs[0][1]
+  content = scipy.io.loadmat(path, variable_names=["S", "names"])
+  mask = np.maximum(content["S"], 1)
+  right = [cell.item() for cell in content["names"][:, 0]]
+  things = [f"thing {i}" for i in range(2, 81)]
+  first = ["unlabeled", "person", *things, *right[91:]]
+  assert len(first) == 172
+  # As many as version 1.1 has, in another order.
+  turned = [*right[91:], *right[:91]]
+  for names, count in ((first, 171), (turned, 182), (right[:91], 91)):
+    scipy.io.savemat(path, {"S": mask, "names": layouts.cells(names)})
+    with pytest.raises(
+      errors.InputError,
+      match=f"{path.name} numbers {count} classes, expected the 182.*v1.1.zip",
+    ) as caught:
+      source[0]
+    assert "\n" not in str(caught.value)
+  for others in ({}, {"names": np.eye(2)}, {"names": "person"}):
+    scipy.io.savemat(path, {"S": mask} | others)
+    with pytest.raises(errors.InputError, match="no list of words names"):
+      source[0]
+  # Whether nothing is among the names does not matter.
+  for names in (right, ["unlabeled", *right]):
+    scipy.io.savemat(path, {"S": mask, "names": layouts.cells(names)})
+    expected = datasets.get("coco_stuff10k").label_map
+    np.testing.assert_array_equal(
+      source[0]["label"], np.vectorize(expected.get)(mask)
+    )
 
 
 @pytest.mark.parametrize("name", ["phc_u373", "dic_hela"])

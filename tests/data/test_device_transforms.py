@@ -20,6 +20,7 @@ from fcnjax.data import (
   transforms,
   views,
 )
+from tests.data import test_transforms
 
 # Every transform, with parameters that make each of its branches run.
 PARAMETERS = {
@@ -227,6 +228,22 @@ def test_the_same_numbers_make_the_same_example(
   # each other stand 0 and 255 here.
   deformed = name == "elastic" and parameters.get("sigma") != 0
   assert_agree(ours, theirs, 1e-2 if deformed else 1e-3)
+
+
+@pytest.mark.parametrize("dynamic", [False, True], ids=["fixed", "dynamic"])
+@pytest.mark.parametrize(("name", "idle"), test_transforms.IDLE.items())
+def test_without_strength_nothing_changes(name, idle, dynamic):
+  """To the last bit, as in tf.data: colours, and the channel that is none."""
+  example = make_example(10, 13, channels=4)
+  same = shown(
+    lambda: device_transforms.TRANSFORMS[name](
+      stored(example, dynamic), jax.random.key(1), **idle
+    )
+  )
+  assert same.keys() == example.keys()
+  for key, values in example.items():
+    assert same[key].dtype == values.dtype
+    np.testing.assert_array_equal(same[key], values, err_msg=key)
 
 
 CHANCES = {

@@ -41,6 +41,56 @@ def test_it_is_one_after_the_other(size, scale):
     np.testing.assert_allclose(one["weight"], other["weight"], atol=2e-4)
 
 
+@pytest.mark.parametrize("size", [(1, 1), (1, 7), (9, 1), (31, 53), (97, 49)])
+@pytest.mark.parametrize("floats", [False, True])
+def test_factor_1_and_a_crop_of_everything_change_nothing(size, floats):
+  """To the last bit, whether the image is of bytes or of floats."""
+  made = example(size)
+  if floats:
+    made["image"] = tf.cast(made["image"], tf.float32) + 0.3
+  seeds = [tf.constant([4, number]) for number in (1, 2, 3)]
+  scale = {"minimum": 1.0, "maximum": 1.0}
+  for flip in (None, {"vertical": True, "probability": 0.0}):
+    same = transforms.scaled_crop(
+      made, seeds, scale=scale, crop={"size": size}, flip=flip
+    )
+    assert same.keys() == made.keys()
+    assert same["image"].dtype == tf.float32
+    for key in made:
+      np.testing.assert_array_equal(same[key], made[key], err_msg=key)
+
+
+@pytest.mark.parametrize(
+  ("scale", "crop"),
+  [({}, (16, 20)), ({"step": 0.25, "aspect": 1.5}, (70, 64))],
+)
+def test_in_a_data_set_as_eagerly(scale, crop):
+  """To the last bit, within the image and beyond it."""
+  made = example((37, 53))
+
+  def call(seed):
+    unknown = {
+      key: tf.ensure_shape(values, [None, None, *values.shape[2:]])
+      for key, values in made.items()
+    }
+    return transforms.scaled_crop(
+      unknown,
+      [tf.stack([seed, number]) for number in (1, 2, 3)],
+      scale=scale,
+      crop={"size": crop, "fill": (1.0, 2.0, 3.0)},
+      flip={"vertical": True},
+    )
+
+  data = tf.data.Dataset.range(5).map(
+    tf.autograph.experimental.do_not_convert(call)
+  )
+  for seed, inside in enumerate(data):
+    eager = call(tf.constant(seed, tf.int64))
+    assert inside.keys() == eager.keys()
+    for key in eager:
+      np.testing.assert_array_equal(inside[key], eager[key], err_msg=key)
+
+
 def test_every_pixel_of_the_resized_image_is_where_it_was():
   """Against tf.image.resize, window by window, up to the borders."""
   made = example((11, 7))

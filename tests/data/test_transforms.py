@@ -197,9 +197,13 @@ def centre(mass):
 @each_transform
 @pytest.mark.parametrize("seed", range(6))
 def test_image_and_label_stay_on_top_of_each_other(name, seed):
-  """A square in the corner, 255 where the class is 1: no half-pixel shift."""
-  label = np.zeros((64, 96), np.uint8)
-  label[8:17, 70:79] = 1
+  """A disc in the corner, 255 where the class is 1: no half-pixel shift.
+
+  The edge of labels has steps, which a disc's circumference evens out. Places
+  are compared pixel by pixel in test_warps.py.
+  """
+  y, x = np.indices((64, 96))
+  label = np.uint8(np.hypot(y - 15.3, x - 73.6) < 9.5)
   example = {
     "image": tf.constant(255.0 * label[..., None], tf.float32),
     "label": tf.constant(label),
@@ -213,15 +217,26 @@ def test_image_and_label_stay_on_top_of_each_other(name, seed):
     "photometric": {"brightness": 0.0},
     "noise": {"sigma": 0.0},
   }.get(name, {})
-  moved = apply(name, example, (seed, 1), **parameters)
-  image = moved["image"].numpy()[..., 0]
-  image = image - image.min()
-  found = moved["label"].numpy() == 1
-  if found.sum() < 20 or moved["label"].numpy()[:, -1].max() == 1:
+  moved = {
+    key: values.numpy()
+    for key, values in apply(name, example, (seed, 1), **parameters).items()
+  }
+  image, weight = moved["image"][..., 0], moved["weight"]
+  there, found = moved["label"] != 255, moved["label"] == 1
+  if name not in ("photometric", "grey_values", "blur"):
+    # Image and weight are interpolated at the very same places.
+    np.testing.assert_allclose(
+      image[there], 255 * (weight - 1)[there], atol=0.1
+    )
+  if found.sum() < 20 or found[:, -1].any():
     return  # Cut off by the border.
-  np.testing.assert_allclose(centre(image), centre(found), atol=0.5)
-  over = moved["weight"].numpy() > 1.5
-  np.testing.assert_allclose(centre(over), centre(found), atol=0.5)
+  limit = {"blur": 0.05} | dict.fromkeys(
+    ("resize", "random_scale", "elastic", "rotate", "perspective"), 0.3
+  )
+  for mass in (image - image.min(), weight > 1.5):
+    np.testing.assert_allclose(
+      centre(mass), centre(found), atol=limit.get(name, 1e-4)
+    )
 
 
 @pytest.mark.parametrize("factor", [3, 5])

@@ -107,6 +107,75 @@ def test_a_delta_in_the_centre_stays_there(name, seed):
     np.testing.assert_allclose(centre, middle, atol=limit)
 
 
+STILL = {
+  "perspective": {"distortion": 0.0},
+  "photometric": {"hue": 0.2, "gamma": 0.3},
+  "grey_values": {"strength": 1.0},
+  "noise": {"sigma": 20.0},
+  "cut_out": {"maximum": 0.6},
+}
+
+
+@pytest.mark.parametrize("name", STILL)
+def test_what_moves_nothing_leaves_a_delta_where_it_is(name):
+  """The pixel alone stands out, and has the class; unless it is erased."""
+  delta = np.zeros((31, 45), bool)
+  delta[15, 22] = True
+  example = {
+    "image": tf.constant(np.float32(255 * delta)[..., None].repeat(3, -1)),
+    "label": tf.constant(delta.astype(np.uint8)),
+  }
+  kept = 0
+  for seed in range(12):
+    moved = transforms.TRANSFORMS[name](example, (seed, 1), **STILL[name])
+    label = moved["label"].numpy()
+    seen = delta & (label != 255)
+    np.testing.assert_array_equal(label == 1, seen)
+    bright = moved["image"].numpy() > 128
+    np.testing.assert_array_equal(bright, seen[..., None].repeat(3, -1))
+    kept += seen.any()
+  assert kept == 12 or (name == "cut_out" and 3 < kept < 12), kept
+
+
+@pytest.mark.parametrize(
+  ("name", "parameters", "reach"),
+  [
+    ("jitter", {"pixels": 9}, ((-9, -9), (9, 9))),
+    ("random_crop", {"size": (20, 60)}, ((-17, 0), (0, 15))),
+  ],
+)
+def test_a_delta_moves_by_whole_pixels_as_its_label_does(
+  name, parameters, reach
+):
+  """And all else by as much: the painted places are those of the shift."""
+  example = painted_example() | {
+    "label": np.zeros((HEIGHT, WIDTH), np.uint8),
+    "second_label": np.zeros((HEIGHT, WIDTH), np.uint8),
+  }
+  example["label"][18, 22] = example["second_label"][18, 22] = 1
+  shifts = set()
+  for seed in range(12):
+    moved = transforms.TRANSFORMS[name](
+      {k: tf.constant(v) for k, v in example.items()}, (seed, 5), **parameters
+    )
+    moved = {k: v.numpy() for k, v in moved.items()}
+    places = np.argwhere(moved["label"] == 1)
+    if len(places) == 0:
+      continue
+    shift = places[0] - (18, 22)
+    shifts.add(tuple(shift))
+    rows, columns = np.argwhere(moved["label"] != 255).T
+    source = rows - shift[0], columns - shift[1]
+    for key in example:
+      np.testing.assert_array_equal(
+        moved[key][rows, columns], example[key][source], err_msg=key
+      )
+  assert len(shifts) > 5
+  least, greatest = reach
+  assert (np.min(list(shifts), axis=0) >= least).all()
+  assert (np.max(list(shifts), axis=0) <= greatest).all()
+
+
 def solved(corners, height, width):
   """The homography of four pairs of corners, by NumPy: a function of (y, x)."""
   source = np.array([(0, 0), (0, 1), (1, 1), (1, 0)]) * (height - 1, width - 1)

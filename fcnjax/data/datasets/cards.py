@@ -12,6 +12,9 @@ from fcnjax.data import pairs as pairs_lib
 # Of ImageNet's images, RGB, in [0, 255]: for sets whose own are not published.
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
+# The same as grey values.
+IMAGENET_GREY_MEAN = (118.6,)
+IMAGENET_GREY_STD = (57.6,)
 
 Pair = tuple[pathlib.Path, pathlib.Path]
 
@@ -86,6 +89,14 @@ class Card:
   citation: str
   obtain: str
 
+  @property
+  def borrows(self) -> bool:
+    """Whether mean or deviation are ImageNet's, as none are published."""
+    return self.mean in (IMAGENET_MEAN, IMAGENET_GREY_MEAN) or self.std in (
+      IMAGENET_STD,
+      IMAGENET_GREY_STD,
+    )
+
   def pairs(
     self,
     root: str | pathlib.Path | None,
@@ -102,7 +113,8 @@ class Card:
 
     Raises:
       InputError: if there is no such split or word, or the folder or a file is
-        missing; then it says where the data come from and their licence.
+        missing, or all are; then it says where the data come from and their
+        licence.
     """
     if split not in self.splits:
       raise errors.InputError(
@@ -127,6 +139,8 @@ class Card:
       )
     try:
       pairs = self.files(root, split)
+      if not pairs:
+        raise errors.InputError(f"{root} has no images of the split {split!r}.")
       if extra is not None:
         others = self.extra[extra](root, split)
         pairs = [(other, mask) for other, (_, mask) in zip(others, pairs)]

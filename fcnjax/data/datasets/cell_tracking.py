@@ -79,9 +79,9 @@ def _card(name, folder, what, digest):
     # U-Net's paper counts 35 (PhC-U373) and 20 (DIC-HeLa) annotated frames in
     # the archives of 2015; no source tells how many today's have.
     splits=dict.fromkeys(_SERIES),
-    # None are published: ImageNet's, as grey values.
-    mean=(118.6,),
-    std=(57.6,),
+    # None are published: ImageNet's.
+    mean=cards.IMAGENET_GREY_MEAN,
+    std=cards.IMAGENET_GREY_STD,
     files=functools.partial(_files, folder=folder),
     read_mask=read_mask,
     archives=(

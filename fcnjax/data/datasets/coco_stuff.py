@@ -2,7 +2,9 @@
 
 Masks are MATLAB matrices S of ids: 0 = unlabelled, 1 to 91 things, 92 to 182
 stuff. COCO never annotated 11 of its things; without them 171 classes remain,
-in the order of the ids. Version 1.0 numbered them otherwise.
+in the order of the ids. Version 1.0 numbered them otherwise: 1 = unlabelled, 2
+to 81 the annotated things, 82 to 172 stuff. Each file lists its classes, which
+tells the versions apart (cocostuff10k's convertAnnotationsToVersion11.m).
 """
 
 import pathlib
@@ -10,7 +12,7 @@ import pathlib
 from jaxtyping import Integer
 import numpy as np
 
-from fcnjax import typing
+from fcnjax import errors, typing
 from fcnjax.data import images, matlab
 from fcnjax.data.datasets import cards
 
@@ -41,8 +43,27 @@ UNANNOTATED = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83, 91)
 _IDS = tuple(i for i in range(1, 183) if i not in UNANNOTATED)
 
 
+# The first thing, the first and the last kind of stuff; the files spell some of
+# the others in ways of their own.
+_LANDMARKS = (1, 92, 182)
+
+
 def read_mask(path: pathlib.Path) -> Integer[np.ndarray, "h w"]:
-  """Reads a mask of ids."""
+  """Reads a mask of ids.
+
+  Raises:
+    InputError: if the file lists other classes than version 1.1's.
+  """
+  names = [n for n in matlab.read_words(path, "names") if n != "unlabeled"]
+  if len(names) != len(_NAMES) or any(
+    names[i - 1] != _NAMES[i - 1] for i in _LANDMARKS
+  ):
+    wanted = ", ".join(f"{i} = {_NAMES[i - 1]}" for i in _LANDMARKS)
+    raise errors.InputError(
+      f"{path} numbers {len(names)} classes, expected the {len(_NAMES)} of"
+      f" COCO-Stuff 10K v1.1 ({wanted}): v1.0 has other numbers; unpack"
+      " cocostuff-10k-v1.1.zip instead."
+    )
   return matlab.read_integers(path, "S")
 
 
