@@ -353,11 +353,30 @@ def without_weight():
     (changed(label=np.zeros((6, 6), np.uint8)), "image2: .*label 6x6"),
     (changed(weight=np.zeros((5, 7), np.float32)), "image2: .*weight 5x7"),
     (without_weight(), "image2 has image, label, image0 has"),
+    (
+      changed(image=np.zeros((6, 7, 3), np.float32)),
+      "image2 has more than 8 bits a channel, image0 has 8; save all",
+    ),
   ],
 )
 def test_an_example_of_another_kind_is_named(source, words):
-  with pytest.raises(errors.InputError, match=words):
+  with pytest.raises(errors.InputError, match=words) as caught:
     take(1, source)
+  assert "\n" not in str(caught.value)
+
+
+def test_bytes_among_finer_images_are_as_fine():
+  """All become float32 then, whichever file a batch begins with."""
+  source = Source(4, seed=0)
+  for i in (0, 2):
+    deep = source.examples[i]["image"].astype(np.float32) / np.float32(257)
+    source.examples[i]["image"] = deep
+  batches = take(2, source)
+  for t, batch in enumerate(batches):
+    assert batch["image"].dtype == np.float32
+    for image, name in zip(batch["image"], names_of(source, t)):
+      example = source.examples[source.names.index(name)]
+      np.testing.assert_array_equal(image, example["image"])
 
 
 @pytest.mark.parametrize(

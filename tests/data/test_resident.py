@@ -273,6 +273,11 @@ def changed(**changes):
     (Broken(3), {}, "image2.png is no image"),
     (changed(image=np.zeros((6, 7, 4), np.uint8)), {}, "image2 has 4 channel"),
     (changed(weight=np.zeros((5, 7), np.float32)), {}, "image2: .*weight 5x7"),
+    (
+      changed(image=np.zeros((6, 7, 3), np.float32)),
+      {},
+      "image2 has more than 8 bits a channel, image0 has 8; save all",
+    ),
   ],
 )
 def test_a_mistake_gets_one_line(source, parameters, words):
