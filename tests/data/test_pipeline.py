@@ -6,6 +6,7 @@ import time
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from fcnjax import errors
 from fcnjax.data import order as orders, pipeline, reading
@@ -419,3 +420,23 @@ def test_a_mistake_gets_one_line(parameters, words):
 def test_an_empty_source_is_refused():
   with pytest.raises(errors.InputError, match="no examples"):
     take(1, Source(0))
+
+
+def test_tensorflow_sees_no_accelerator(monkeypatch):
+  """They are hidden before the first data set is made; JAX owns them."""
+  said = []
+  hide, made = tf.config.set_visible_devices, tf.data.Dataset.range
+
+  def hiding(*words):
+    said.append(words)
+    hide(*words)
+
+  def making(*words):
+    said.append("made")
+    return made(*words)
+
+  monkeypatch.setattr(tf.config, "set_visible_devices", hiding)
+  monkeypatch.setattr(tf.data.Dataset, "range", making)
+  take(1, Source(3))
+  assert said == [([], "GPU"), "made"]
+  assert tf.config.get_visible_devices("GPU") == []
