@@ -62,11 +62,13 @@ def training_maps(
     first: what this returns of example 0; empty for that one itself.
 
   Returns:
-    "image" [h, w, c] in [0, 255], uint8 or else float32; "label" uint8 [h, w];
-    and, if the source has them, "weight" float32 and "second_label" uint8.
+    "image" [h, w, c] in [0, 255], uint8 or else float32, as the first one's is;
+    "label" uint8 [h, w]; and, if the source has them, "weight" float32 and
+    "second_label" uint8.
 
   Raises:
-    InputError: if sizes, channels or kinds of maps do not agree.
+    InputError: if sizes, channels or kinds of maps do not agree, or the image
+      is finer than bytes, and the first one is not.
   """
   example = source[index]
   image = np.asarray(example["image"])
@@ -96,4 +98,11 @@ def training_maps(
       f"{source.names[index]} has {', '.join(arrays)}, {source.names[0]} has "
       f"{', '.join(first)}; all examples must have the same."
     )
+  if first and first["image"].dtype != arrays["image"].dtype:
+    if first["image"].dtype == np.uint8:
+      raise errors.InputError(
+        f"{source.names[index]} has more than 8 bits a channel, "
+        f"{source.names[0]} has 8; save all images with 8 bits, or all with 16."
+      )
+    arrays["image"] = arrays["image"].astype(np.float32)
   return arrays

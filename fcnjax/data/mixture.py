@@ -25,6 +25,7 @@ class Mixture:
     classes: k names, position = label.
     colors: k RGB triples in [0, 255]; the first part's.
     channels: of the images.
+    firsts: the position of each part's first example.
   """
 
   def __init__(self, parts: Sequence[Any]):
@@ -41,6 +42,7 @@ class Mixture:
     self.colors, self.channels = first.colors, first.channels
     self.names = [str(name) for part in self.parts for name in part.names]
     self._first = np.cumsum([0, *(len(part) for part in self.parts)])
+    self.firsts = self._first[:-1].tolist()
 
   def __len__(self) -> int:
     return int(self._first[-1])

@@ -22,7 +22,8 @@ class Reader:
 
   Attributes:
     seed: of the order and of what stands in for bad examples.
-    first: the maps of the first example that can be read, a model of all.
+    first: the maps of the first example that can be read, a model of all. Of
+      several sources its image is float32 if the first of any is.
     bad: index of each example found bad so far -> why it is.
   """
 
@@ -35,7 +36,7 @@ class Reader:
     on_bad_example: str = "raise",
     say: Callable[[str], None] = lambda line: print(line, file=sys.stderr),
   ):
-    """Reads one example.
+    """Reads one example, or one of each source of a mixture.
 
     Args:
       source: see `sources`.
@@ -64,12 +65,15 @@ class Reader:
     self._lock = threading.Lock()
     self.bad: dict[int, str] = {}
     self.first: dict[str, np.ndarray] = {}
-    for index in range(count):
-      first = self._tried(index)
-      if first is not None:
-        self.first = first
-        return
-    raise errors.InputError(next(iter(self.bad.values())))
+    found = (self._tried(index) for index in range(count))
+    first = next((maps for maps in found if maps is not None), None)
+    if first is None:
+      raise errors.InputError(next(iter(self.bad.values())))
+    for index in getattr(source, "firsts", ())[1:]:
+      other = self._tried(index)
+      if other is not None and other["image"].dtype == np.float32:
+        first["image"] = first["image"].astype(np.float32)
+    self.first = first
 
   def index(self, position: int) -> int:
     """Returns what stands at a position, as far as is known."""

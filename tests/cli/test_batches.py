@@ -184,3 +184,21 @@ def test_wrong_words_of_the_batches_get_one_line(tmp_path):
   ):
     with pytest.raises(errors.InputError, match=message):
       open_data.source(of_folder(words, mix=mix), "train")
+
+
+@pytest.mark.parametrize("transfer", ["uint8", "float32"])
+def test_images_travel_as_the_config_says(transfer, monkeypatch):
+  """And become float32 behind that, on the device."""
+  sent, place = [], sharding.to_devices
+
+  def recorded(batch, mesh):
+    sent.append({key: value.dtype for key, value in batch.items()})
+    return place(batch, mesh)
+
+  monkeypatch.setattr(sharding, "to_devices", recorded)
+  config = configured(transfer=transfer)
+  mesh = sharding.create_mesh(data=1, batch_size=4)
+  stream = batches.create(config, train(), mesh, path="tf.data").start(0)
+  assert next(stream)["image"].dtype == np.float32
+  stream.close()
+  assert sent == [{"image": np.dtype(transfer), "label": np.uint8}]

@@ -1,5 +1,7 @@
 """Parts of other examples, pasted on either path."""
 
+import functools
+
 import numpy as np
 import pytest
 
@@ -93,18 +95,67 @@ def test_mixed_batches_resume_and_are_transformed_one_by_one(path):
   assert turned == {(True, 0), (True, 1), (False, 0), (False, 1)}
 
 
-def test_processes_share_mixed_batches():
-  whole = batches("tf.data", Source(), 3)
-  for count in (2, 3):
-    parts = [
-      batches("tf.data", Source(), 3, process_index=index, process_count=count)
-      for index in range(count)
-    ]
-    joined = [
-      {key: np.concatenate([part[key] for part in step]) for key in step[0]}
-      for step in zip(*parts)
-    ]
-    assert_equal(joined, whole)
+def balanced(seed, streams, holders=((0, 1, 4), (1, 2), (3,))):
+  """Returns the order of five examples that hold three classes."""
+  counts = np.zeros((5, 3), np.int64)
+  for label, held in enumerate(holders):
+    counts[list(held), label] = 7
+  return orders.class_balanced(counts, seed, streams=streams)
+
+
+def of_two(seed, streams):
+  """Returns an order of two sets, five and four examples, two to one."""
+  parts = [
+    balanced(orders.part_seed(seed, 0), streams),
+    orders.uniform(4, orders.part_seed(seed, 1), streams=streams),
+  ]
+  return orders.mixed(parts, [5, 4], [2, 1], seed, streams=streams)
+
+
+def part_of_run(order, mixing, start, index, count):
+  """Returns what one process makes of steps `start` to 3; nothing is shared."""
+  source = Source(9, size=(5, 6))
+  for example in source.examples:
+    del example["second_label"], example["weight"]
+  reader = reading.Reader(source, seed=4, order=order(4, streams=5))
+  made = pipeline.training_batches(
+    reader,
+    batch_size=8,
+    start_step=start,
+    transforms=(("flip", {}), ("random_crop", {"size": (4, 4)})),
+    mixing=mixing,
+    process_index=index,
+    process_count=count,
+  )
+  taken = [next(made) for _ in range(start, 4)]
+  made.close()
+  return taken
+
+
+@pytest.mark.parametrize(
+  ("order", "mixing"),
+  [
+    (functools.partial(orders.uniform, 9), BOTH[:1]),
+    (balanced, BOTH[:1]),
+    (of_two, BOTH),
+  ],
+  ids=["uniform", "class_balanced", "of_two_sets"],
+)
+def test_batch_t_is_a_function_of_seed_and_t(order, mixing):
+  """Bit for bit, at whichever step one begins, alone or one of several."""
+  whole = part_of_run(order, mixing, 0, 0, 1)
+  for start, index, count in ((1, 0, 1), (2, 1, 2), (3, 3, 4)):
+    own = slice(index * 8 // count, (index + 1) * 8 // count)
+    assert_equal(
+      part_of_run(order, mixing, start, index, count),
+      [{k: v[own] for k, v in batch.items()} for batch in whole[start:]],
+    )
+  # Crops, flips and boxes were drawn, and drawn anew.
+  labels = [label for batch in whole for label in batch["label"]]
+  assert sum(len(np.unique(label)) > 1 for label in labels) > 8
+  first = np.concatenate([b["image"][:, 0, 0, 1] for b in whole])
+  assert len(np.unique(first)) > 6
+  assert len({batch["image"].tobytes() for batch in whole}) == 4
 
 
 def test_a_mosaic_has_four_quadrants_and_a_box_its_share():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fcnjax import errors
-from fcnjax.data import mixture, scenes, sources, weight_maps
+from fcnjax.data import mixture, reading, scenes, sources, weight_maps
 
 
 class Counted(sources.Arrays):
@@ -105,3 +105,37 @@ def test_other_classes_are_named_with_their_set():
   other = sources.Arrays(one.images, one.labels, classes=("a", "b", "d"))
   with pytest.raises(errors.InputError, match="set 3 has the classes a, b, d"):
     mixture.Mixture([one, one, other])
+
+
+def of_value(value, dtype, count=2):
+  return sources.Arrays(
+    np.full((count, 4, 5, 3), value, dtype),
+    np.zeros((count, 4, 5), np.uint8),
+    classes=("a", "b"),
+  )
+
+
+@pytest.mark.parametrize("deep", [{0}, {1}, {2}, {0, 2}, set()])
+def test_one_set_of_finer_images_makes_all_as_fine(deep):
+  """Whichever comes first; a grey value stays exactly what it was."""
+  parts = [
+    of_value(7.25, np.float32) if number in deep else of_value(7, np.uint8)
+    for number in range(3)
+  ]
+  reader = reading.Reader(mixture.Mixture(parts), seed=0)
+  assert len({reader.index(position) for position in range(6)}) == 6
+  for position in range(6):
+    image = reader.maps(position)["image"]
+    assert image.dtype == (np.float32 if deep else np.uint8)
+    value = 7.25 if reader.index(position) // 2 in deep else 7
+    assert (image == value).all()
+
+
+def test_a_finer_image_within_sets_of_bytes_is_named():
+  odd = of_value(7, np.uint8)
+  odd.images[1] = odd.images[1].astype(np.float32)
+  odd.names[1] = "odd"
+  mixed = mixture.Mixture([of_value(7, np.uint8), odd])
+  reader = reading.Reader(mixed, seed=0)
+  with pytest.raises(errors.InputError, match="odd has more than 8 bits"):
+    reader.every(1)

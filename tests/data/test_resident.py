@@ -2,13 +2,20 @@
 
 import collections
 import itertools
+import time
 
 import jax
 import numpy as np
 import pytest
 
 from fcnjax import errors
-from fcnjax.data import normalization, pipeline, reading, resident
+from fcnjax.data import (
+  normalization,
+  order as orders,
+  pipeline,
+  reading,
+  resident,
+)
 from fcnjax.training import sharding
 
 AUGMENT = (
@@ -146,6 +153,25 @@ def test_batch_t_is_the_same_whoever_makes_it_and_when():
   assert len(images) == 5
 
 
+def test_a_start_at_step_1_000_000_takes_no_longer_than_one_at_0():
+  """Less than a second longer, also where classes are balanced and mixed."""
+  source = Source(250)
+  counts = np.random.default_rng(0).integers(0, 2, (250, 20))
+
+  def seconds(step):
+    """As a new run takes: no order knows an epoch yet."""
+    began = time.process_time()
+    balanced = orders.class_balanced(counts, 3, streams=2)
+    made = held(source, order=balanced, mixing=(("cut_mix", {}),))
+    jax.block_until_ready(next(made.batches(step)))
+    return time.process_time() - began
+
+  seconds(0)
+  taken = [(seconds(0), seconds(10**6)) for _ in range(2)]
+  at_0, late = np.median(taken, axis=0)
+  assert late - at_0 < 1, taken
+
+
 def test_each_epoch_and_place_draws_its_own_transforms():
   crop = (("random_crop", {"size": (3, 3)}),)
   made = held(Source(1, ((20, 20),), seed=5), transforms=crop)
@@ -190,6 +216,30 @@ def test_any_number_of_devices_makes_the_same_batch():
   compiled = made._make.lower(made._held, where).compile().as_text()
   for word in ("all-gather", "all-reduce", "all-to-all", "permute"):
     assert word not in compiled
+
+
+def test_a_process_makes_its_own_part_of_a_batch(monkeypatch):
+  """With one device each, which is all that it is told of the others."""
+  mesh = sharding.create_mesh(data=1, batch_size=8)
+  made = held(
+    Source(9, seed=2),
+    order=orders.class_balanced(np.arange(27).reshape(9, 3) % 4, 3),
+    batch_size=8,
+    transforms=(("random_crop", {"size": (5, 4)}), ("flip", {})),
+    mixing=(("cut_mix", {"probability": 0.8}),),
+    replicated=sharding.replicated(mesh),
+    by_example=sharding.by_example(mesh),
+  )
+  whole = {t: made.batch(t) for t in (0, 7)}
+  for index, count in ((0, 2), (1, 2), (0, 4), (1, 4), (2, 4), (3, 4)):
+    monkeypatch.setattr(jax, "process_count", lambda count=count: count)
+    monkeypatch.setattr(jax, "process_index", lambda index=index: index)
+    own = slice(index * 8 // count, (index + 1) * 8 // count)
+    for t, batch in whole.items():
+      part = made.batch(t)
+      for key, values in batch.items():
+        np.testing.assert_array_equal(part[key], values[own])
+  assert len({np.asarray(image).tobytes() for image in batch["image"]}) == 8
 
 
 def test_images_of_several_sizes_do_not_see_each_other():
@@ -274,6 +324,11 @@ def changed(**changes):
     (Broken(3), {}, "image2.png is no image"),
     (changed(image=np.zeros((6, 7, 4), np.uint8)), {}, "image2 has 4 channel"),
     (changed(weight=np.zeros((5, 7), np.float32)), {}, "image2: .*weight 5x7"),
+    (
+      changed(image=np.zeros((6, 7, 3), np.float32)),
+      {},
+      "image2 has more than 8 bits a channel, image0 has 8; save all",
+    ),
   ],
 )
 def test_a_mistake_gets_one_line(source, parameters, words):

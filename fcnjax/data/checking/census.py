@@ -81,6 +81,7 @@ class Picture:
     square: mean of the squares, likewise.
     histogram: pixels of each grey value, in all channels.
     shades: number of different values in the first channel.
+    deep: whether it is finer than bytes: float32.
     print: what it is recognised by.
   """
 
@@ -89,6 +90,7 @@ class Picture:
   square: Float[np.ndarray, " c"]
   histogram: Int64[np.ndarray, "256"]
   shades: int
+  deep: bool
   print: fingerprints.Fingerprint
 
 
@@ -298,6 +300,7 @@ def _picture(image) -> Picture:
     square=square,
     histogram=histogram.astype(np.int64),
     shades=int(shades),
+    deep=image.dtype != np.uint8,
     print=fingerprints.fingerprint(image),
   )
 

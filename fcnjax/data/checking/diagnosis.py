@@ -68,7 +68,6 @@ def examine(
     workers: threads; None = one a processor core.
     progress: shows how far it is.
   """
-  found = list(told)
   splits = []
   for name, source in sources.items():
     looks = census.take(
@@ -76,14 +75,19 @@ def examine(
     )
     report = checks.report(source, looks)
     splits.append(Split(name=name, source=source, looks=looks, report=report))
-    own = [
-      *report.findings,
-      *file_checks.compared(looks),
-      *file_checks.sizes(looks),
-      *set_checks.of_split(report, looks),
-    ]
-    found += [dataclasses.replace(f, splits=(name,)) for f in own]
   trained = [split for split in splits if split.name in training]
+  as_bytes = file_checks.trained_as_bytes([split.looks for split in trained])
+  found = list(told)
+  for split in splits:
+    own = [
+      *split.report.findings,
+      *file_checks.compared(
+        split.looks, as_bytes=as_bytes and split.name in training
+      ),
+      *file_checks.sizes(split.looks),
+      *set_checks.of_split(split.report, split.looks),
+    ]
+    found += [dataclasses.replace(f, splits=(split.name,)) for f in own]
   if trained:
     found += _of_training(
       trained, [split for split in splits if split not in trained], words

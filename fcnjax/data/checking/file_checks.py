@@ -38,12 +38,33 @@ def damaged(looks: Sequence[census.Look]) -> Iterator[findings.Finding]:
       )
 
 
-def compared(looks: Sequence[census.Look]) -> Iterator[findings.Finding]:
-  """Yields pairs that do not fit together, and files unlike the others."""
+def compared(
+  looks: Sequence[census.Look], *, as_bytes: bool = False
+) -> Iterator[findings.Finding]:
+  """Yields pairs that do not fit together, and files unlike the others.
+
+  Args:
+    looks: at one split.
+    as_bytes: whether it is trained on, and its images as bytes; see
+      `trained_as_bytes`.
+  """
   yield from _sizes(looks)
   yield from _misnamed(looks)
-  yield from _kinds(looks)
+  yield from _kinds(looks, as_bytes)
   yield from _turned(looks)
+
+
+def trained_as_bytes(parts: Sequence[Sequence[census.Look]]) -> bool:
+  """Returns whether training takes images for bytes, and refuses finer ones.
+
+  It does where the first image of each part that is trained on is of bytes; see
+  `reading.Reader`.
+  """
+  firsts = [
+    next((look.picture for look in looks if look.picture), None)
+    for looks in parts
+  ]
+  return not any(picture.deep for picture in firsts if picture)
 
 
 def _sizes(looks) -> Iterator[findings.Finding]:
@@ -108,7 +129,7 @@ def _misnamed(looks) -> Iterator[findings.Finding]:
       )
 
 
-def _kinds(looks) -> Iterator[findings.Finding]:
+def _kinds(looks, as_bytes) -> Iterator[findings.Finding]:
   """Finds images whose channels or bits are not those of most."""
   for what, code, words in (
     ("channels", "mixed_channels", {1: "grey", 2: "grey and transparent",
@@ -122,19 +143,29 @@ def _kinds(looks) -> Iterator[findings.Finding]:
       continue
     ((usual, _),) = kinds.most_common(1)
     found = [look for look in saved if getattr(look.image_saved, what) != usual]
+    deep = [look for look in saved if look.picture and look.picture.deep]
+    refused = what == "bits" and as_bytes and bool(deep)
+    if refused:
+      found = deep
     counts = ", ".join(
       f"{count} {words.get(kind, f'of {kind} {what}')}"
       for kind, count in kinds.most_common()
     )
-    remedy = (
-      "All are read as --config.data.channels says; is that meant?"
-      if what == "channels"
-      else "Those of 16 bits are divided by 257; if their values do not fill"
-      " 0 to 65535 they become dark: save all with 8 bits."
-    )
+    if what == "channels":
+      remedy = "All are read as --config.data.channels says; is that meant?"
+    elif refused:
+      remedy = (
+        "Training takes all for what its first image is, of 8 bits: save all"
+        " with 8 bits, or all with 16."
+      )
+    else:
+      remedy = (
+        "Those of 16 bits are divided by 257; if their values do not fill"
+        " 0 to 65535 they become dark: save all with 8 bits."
+      )
     yield _finding(
       code,
-      "warning",
+      "error" if refused else "warning",
       f"the images are of different kinds: {counts} (first:"
       f" {found[0].image_file}).",
       remedy,

@@ -8,7 +8,7 @@ import PIL.Image
 import pytest
 
 from fcnjax import errors
-from fcnjax.data import folders, images, sources
+from fcnjax.data import folders, images, reading, sources
 from fcnjax.data.checking import diagnosis, set_checks
 
 SIZE = (48, 64)
@@ -395,6 +395,61 @@ def test_a_good_folder_has_nothing_wrong(root):
 def test_what_does_not_fit_the_config(root, settings, code):
   found = _examine(root, settings=set_checks.Words(**settings))
   assert _codes(found) == ({code} if code else set())
+
+
+def _deep(root, *numbers):
+  """Saves images with 16 bits, but of the same grey values."""
+  for number in numbers:
+    grey = _pixels(_image(root, number))[..., 0]
+    _save(_image(root, number), grey.astype(np.uint16) * 257)
+
+
+@pytest.mark.parametrize(
+  ("deep", "severities", "files"),
+  [
+    ((3,), {"error"}, ["3.png"]),
+    (range(2, 8), {"error"}, [f"{number}.png" for number in range(2, 8)]),
+    ((0, 3), {"warning"}, ["0.png", "3.png"]),
+    ((9,), {"warning"}, ["9.png"]),
+    (range(10), set(), []),
+  ],
+)
+def test_mixed_bits_are_an_error_where_training_refuses_them(
+  root, deep, severities, files
+):
+  """It goes by the first example that it reads; 8 and 9 are validated on."""
+  _deep(root, *deep)
+  found = _examine(root)
+  bits = [f for f in found.findings if f.code == "mixed_bits"]
+  assert {finding.severity for finding in bits} == severities
+  named = [file.rsplit("/")[-1] for f in bits for file in f.files]
+  assert named == files
+  source = found.splits[0].source
+  reader = reading.Reader(source, seed=0)
+  if "error" in severities:
+    with pytest.raises(errors.InputError, match="more than 8 bits"):
+      reader.every(1)
+  else:
+    assert len(reader.every(1)) == 8
+
+
+def test_bits_of_several_training_sets_are_judged_together(root):
+  """A set of 16 bits makes training read all as float32."""
+  _deep(root, 3)
+  (mixed,) = (s.source for s in _examine(root).splits if s.name == "train")
+  deep = sources.Arrays(
+    [np.full((*SIZE, 3), 5.5, np.float32)],
+    [np.zeros(SIZE, np.uint8)],
+    classes=mixed.classes,
+  )
+  for sets, severity in (
+    ({"one": mixed}, "error"),
+    ({"one": mixed, "two": deep}, "warning"),
+    ({"two": deep, "one": mixed}, "warning"),
+  ):
+    found = diagnosis.examine(sets, training=tuple(sets))
+    bits = [f.severity for f in found.findings if f.code == "mixed_bits"]
+    assert bits == [severity]
 
 
 def test_class_imbalance(root):
