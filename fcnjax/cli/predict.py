@@ -123,9 +123,17 @@ def run(
   if samples:
     _save(folder, record)
   if bad:
+    made = {target.name for target in written}
+    record["files"] = {
+      name: file
+      for name, file in record["files"].items()
+      if name in made or (folder / name).exists()
+    }
+    _save(folder, record)
+    others = "all others were predicted" if written else "none was predicted"
     raise errors.InputError(
-      f"{len(bad)} of {len(plan)} images could not be read, all others were"
-      f" predicted: {' | '.join(bad)}"
+      f"{len(bad)} of {len(plan)} images could not be read, {others}:"
+      f" {' | '.join(bad)}"
     )
   return written
 
@@ -276,4 +284,4 @@ def _shown(items: Sequence[Any], progress: bool) -> Iterator[Any]:
       yield item
       if i == len(items) or time.monotonic() - last > _LINE_EVERY:
         last = time.monotonic()
-        print(f"predicted {i} of {len(items)} images", file=sys.stderr)
+        print(f"{i} of {len(items)} images done", file=sys.stderr)

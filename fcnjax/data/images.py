@@ -74,8 +74,8 @@ def read_image(
 
   Returns:
     uint8 in [0, 255]; or float32 in [0, 255] where the file has 16 bits
-    (65535 becomes 255) or floating-point pixels (taken as they are). The array
-    may be read-only.
+    (65535 becomes 255) or floating-point pixels (taken as they are). Of colour
+    PNGs of 16 bits the upper 8 are read. The array may be read-only.
 
   Raises:
     InputError: if the file is missing, damaged or no image, or `channels` is
@@ -159,12 +159,15 @@ class Head(NamedTuple):
     mode: Pillow's name of the kind of pixels, such as "RGB".
     size: height and width in pixels as they are read, after turning.
     orientation: EXIF's, in [1, 8]; 1 = as stored.
+    halved: whether it has 16 bits a channel, of which Pillow reads the upper 8:
+      PNGs in colour.
   """
 
   format: str
   mode: str
   size: tuple[int, int]
   orientation: int
+  halved: bool
 
 
 def head(path: str | pathlib.Path) -> Head:
@@ -177,7 +180,9 @@ def head(path: str | pathlib.Path) -> Head:
     width, height = image.size
     orientation = _orientation(image)
     size = (width, height) if orientation > 4 else (height, width)
-    return Head(image.format or "", image.mode, size, orientation)
+    stored = str(image.tile[0][3]) if image.tile else ""
+    halved = "16" in stored and image.mode[0] not in "IF"
+    return Head(image.format or "", image.mode, size, orientation, halved)
 
 
 def damage(path: str | pathlib.Path) -> str | None:

@@ -232,6 +232,10 @@ def test_bad_files_are_named_after_the_others_were_done(tmp_path):
   assert "\n" not in str(caught.value)
   written = sorted(p.name for p in (tmp_path / "out").glob("*.png"))
   assert written == [p.name for p in good]
+  record = json.loads((tmp_path / "out/predictions.json").read_text())
+  assert list(record["files"]) == written
+  with pytest.raises(errors.InputError, match="none was predicted"):
+    run([tmp_path / "in" / "n.jpg"], tmp_path / "none")
 
 
 @pytest.mark.parametrize("output", [".", "../in", ""])
@@ -355,7 +359,7 @@ def test_another_number_of_classes_is_refused(tmp_path):
 
 def test_lines_where_there_is_no_terminal(tmp_path, capsys):
   run([save(tmp_path / "x.png")], tmp_path / "out", progress=True)
-  assert capsys.readouterr().err == "predicted 1 of 1 images\n"
+  assert capsys.readouterr().err == "1 of 1 images done\n"
 
 
 def test_predicting_needs_no_tensorflow_and_no_matplotlib():

@@ -60,7 +60,8 @@ class Saved:
     format: such as "PNG"; "" where an example is no file.
     misnamed: whether its name ends as those of other formats do.
     channels: in the file; a palette counts as 3, transparency as one.
-    bits: of each channel: 8, 16 or 32 (floating point).
+    bits: of each channel, as it is read: 8, 16 or 32 (floating point).
+    halved: see `images.Head`.
     turned: whether EXIF data say that it is to be turned for viewing.
   """
 
@@ -68,6 +69,7 @@ class Saved:
   misnamed: bool
   channels: int
   bits: int
+  halved: bool
   turned: bool
 
 
@@ -237,6 +239,7 @@ def _image(source, index, file, deep) -> dict:
         misnamed=False,
         channels=image.shape[-1],
         bits=8 * image.dtype.itemsize,
+        halved=False,
         turned=False,
       )
   return seen
@@ -277,6 +280,7 @@ def _saved(file) -> Saved | None:
     misnamed=ending not in _ENDINGS.get(head.format, (ending,)),
     channels=3 if head.mode == "P" else PIL.Image.getmodebands(head.mode),
     bits={"I": 16, "F": 32}.get(head.mode[0], 8),
+    halved=head.halved,
     turned=head.orientation != 1,
   )
 

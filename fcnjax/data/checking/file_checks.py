@@ -51,6 +51,7 @@ def compared(
   yield from _sizes(looks)
   yield from _misnamed(looks)
   yield from _kinds(looks, as_bytes)
+  yield from _halved(looks)
   yield from _turned(looks)
 
 
@@ -169,6 +170,24 @@ def _kinds(looks, as_bytes) -> Iterator[findings.Finding]:
       f"the images are of different kinds: {counts} (first:"
       f" {found[0].image_file}).",
       remedy,
+      found,
+      part="image",
+    )
+
+
+def _halved(looks) -> Iterator[findings.Finding]:
+  """Finds images of which only the upper half of the bits is read."""
+  found = [
+    look for look in looks if look.image_saved and look.image_saved.halved
+  ]
+  if found:
+    yield _finding(
+      "only_upper_bits",
+      "warning",
+      f"{labels_lib.counted(len(found), 'image')} in colour of 16 bits, of"
+      f" which the upper 8 are read (first: {found[0].image_file}).",
+      "If their values do not fill 0 to 65535 they become dark: save them with"
+      " 8 bits, stretched to 0 to 255.",
       found,
       part="image",
     )

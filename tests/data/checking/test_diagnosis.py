@@ -2,6 +2,8 @@
 
 import io
 import shutil
+import struct
+import zlib
 
 import numpy as np
 import PIL.Image
@@ -171,6 +173,20 @@ def mixed_bits_and_mixed_channels(root):
   _save(_image(root, 3), deep)
 
 
+def only_upper_bits(root):
+  """A colour PNG of 16 bits, which Pillow cannot write."""
+  wide = _pixels(_image(root, 3)).astype(">u2") * 257
+  height, width, _ = wide.shape
+  rows = b"".join(b"\0" + row.tobytes() for row in wide)
+  head = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
+  parts = [(b"IHDR", head), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+  with _image(root, 3).open("wb") as file:
+    file.write(b"\x89PNG\r\n\x1a\n")
+    for kind, content in parts:
+      file.write(struct.pack(">I", len(content)) + kind + content)
+      file.write(struct.pack(">I", zlib.crc32(kind + content)))
+
+
 def misnamed_image(root):
   with PIL.Image.open(_image(root, 3)) as file:
     file.load()
@@ -323,6 +339,7 @@ PLANTS = [
   turned_by_exif,
   mixed_channels,
   mixed_bits_and_mixed_channels,
+  only_upper_bits,
   misnamed_image,
   misnamed_mask_and_jpeg_masks,
   values_out_of_range,
