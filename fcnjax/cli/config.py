@@ -134,8 +134,9 @@ def override(
         section[name] = _value(text, section.get(name))
     except TypeError as error:
       before = section[name]
+      example = before if before != () else "(1,2) or ('a','b')"
       raise errors.InputError(
-        f"--config.{key}: expected {type(before).__name__} like {before!r}, "
+        f"--config.{key}: expected {type(before).__name__} like {example}, "
         f"got {text!r}."
       ) from error
   return config
