@@ -2,6 +2,7 @@
 
 import collections
 import itertools
+import os
 import time
 
 import jax
@@ -207,10 +208,13 @@ def test_any_number_of_devices_makes_the_same_batch():
     assert sharding.to_devices(batch, mesh) == batch
     batches.append(batch)
   # Two programs: a product and a sum may be rounded once or twice, as the
-  # processor's instructions have it. Four units of the last place of 255 and 2.
-  for name, atol in (("image", 2**-14), ("weight", 2**-20)):
-    maps = [np.asarray(batch.pop(name)) for batch in batches]
-    np.testing.assert_allclose(*maps, rtol=0, atol=atol)
+  # processor's instructions have it. Four units of the last place of 255.
+  images = [np.asarray(batch.pop("image")) for batch in batches]
+  np.testing.assert_allclose(*images, rtol=0, atol=2**-14)
+  if "fusion_emitters=false" in os.environ["XLA_FLAGS"]:
+    # So it is of weights, as the tests are compiled, but not as users are.
+    weights = [np.asarray(batch.pop("weight")) for batch in batches]
+    np.testing.assert_allclose(*weights, rtol=0, atol=2**-20)
   assert_equal(*batches)
   where = jax.device_put(made._where(0), sharding.by_example(mesh))
   compiled = made._make.lower(made._held, where).compile().as_text()
