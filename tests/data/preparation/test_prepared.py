@@ -16,9 +16,15 @@ import tensorflow_datasets as tfds
 
 from fcnjax import errors
 from fcnjax.data import folders, pipeline, reading, sources, weight_maps
-from fcnjax.data.preparation import manifest, prepared, preparing, records
+from fcnjax.data.preparation import (
+  manifest,
+  metadata,
+  prepared,
+  preparing,
+  records,
+)
 
-ABOUT = preparing.Description("mine", text="Mine.", citation="Me.")
+ABOUT = metadata.Description("mine", text="Mine.", citation="Me.")
 NAMES = ("ground", "tree", "lake")
 
 
@@ -328,7 +334,7 @@ def test_an_interrupted_conversion_goes_on(written, folder):
 _SLOW = """
 import pathlib, sys, time
 from fcnjax.data import folders
-from fcnjax.data.preparation import preparing, records
+from fcnjax.data.preparation import metadata, preparing, records
 root = pathlib.Path(sys.argv[1])
 record = records.record
 def slow(*arguments, **words):
@@ -342,7 +348,7 @@ splits = {
   )
   for split in ("train", "val")
 }
-about = preparing.Description("mine", text="Mine.", citation="Me.")
+about = metadata.Description("mine", text="Mine.", citation="Me.")
 preparing.write(
   splits, root / "killed", about, shard_images=3, workers=1, progress=False
 )
@@ -564,4 +570,4 @@ def test_many_threads_read_the_same(written):
   [("sun-rgbd", "sun_rgbd"), ("2012 cells", "data_2012_cells"), ("ä", "data")],
 )
 def test_names_that_tfds_takes(text, name):
-  assert preparing.dataset_name(text) == name
+  assert metadata.dataset_name(text) == name
