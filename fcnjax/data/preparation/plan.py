@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from fcnjax import _version, errors
-from fcnjax.data import sources
+from fcnjax.data import second_source, sources
 from fcnjax.data.preparation import manifest
 
 _SHARD_BYTES = 1 << 27  # of files; sources without files:
@@ -43,7 +43,7 @@ class Part:
 
 def identity(source: Any) -> str:
   """Returns a hash of the names and of all that makes labels and channels."""
-  if isinstance(source, sources.Second):
+  if isinstance(source, second_source.Second):
     parts = [identity(part) for part in (source.first, source.second)]
     return digest([parts, source.what, source.log])
   targets = np.ascontiguousarray(source.table.targets)
@@ -73,7 +73,7 @@ def stats(source: Any) -> list[list[list[Any]] | None]:
 
 
 def _files(source: Any, index: int) -> Sequence[pathlib.Path] | None:
-  if isinstance(source, sources.Second):
+  if isinstance(source, second_source.Second):
     parts = [_files(s, index) for s in (source.first, source.second)]
     return None if None in parts else [file for part in parts for file in part]
   return source.pairs[index] if isinstance(source, sources.Files) else None

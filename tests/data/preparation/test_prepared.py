@@ -15,7 +15,14 @@ import pytest
 import tensorflow_datasets as tfds
 
 from fcnjax import errors
-from fcnjax.data import folders, pipeline, reading, sources, weight_maps
+from fcnjax.data import (
+  folders,
+  pipeline,
+  reading,
+  second_source,
+  sources,
+  weight_maps,
+)
 from fcnjax.data.preparation import (
   manifest,
   metadata,
@@ -285,7 +292,7 @@ def test_sixteen_bits_and_odd_channels(tmp_path):
 
 def test_a_second_label(folder):
   first, other = _files(folder), _files(folder, label_map={0: 1, 1: 0, 2: 0})
-  source = sources.Second(first, other, "label")
+  source = second_source.Second(first, other, "label")
   _write({"train": source}, folder / "out")
   again = prepared.Prepared(folder / "out", "train")
   for index in range(len(source)):
@@ -448,12 +455,12 @@ def test_what_a_second_source_adds_is_content(folder):
   for number, (one, other) in enumerate(
     [
       (
-        sources.Second(first, first, "image"),
-        sources.Second(first, first, "image", log=True),
+        second_source.Second(first, first, "image"),
+        second_source.Second(first, first, "image", log=True),
       ),
       (
-        sources.Second(first, first, "label"),
-        sources.Second(first, swapped, "label"),
+        second_source.Second(first, first, "label"),
+        second_source.Second(first, swapped, "label"),
       ),
     ]
   ):
