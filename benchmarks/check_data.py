@@ -17,8 +17,8 @@ import sys
 import tempfile
 import time
 
-import input_pipeline
 import measure
+import photographs
 
 SIZE = (240, 320)
 CLASSES = 21
@@ -31,7 +31,7 @@ def main() -> None:
   results = measure.Results("check_data", size=SIZE)
   with tempfile.TemporaryDirectory() as name:
     folder = pathlib.Path(name)
-    input_pipeline.write_files(folder, files, SIZE)
+    photographs.write(folder, files, SIZE)
     row = check(folder, files)
   results.add(row)
   print("  ".join(f"{key} {value}" for key, value in row.items()))

@@ -1,28 +1,18 @@
 """From files to batches: images a second for each core, against torch's loader.
 
   python benchmarks/input_pipeline.py [--seconds 120] [--only crop]
-  python benchmarks/input_pipeline.py --endurance [--files 5000] [--epochs 3]
-  python benchmarks/input_pipeline.py --many-steps [--steps 100000]
 
-The first compares, for two augmentations of generated photographs (JPEG, and
-PNG masks), our tf.data pipeline with torchvision's v2 transforms in
+Compares, for two augmentations of generated photographs (JPEG, and PNG masks),
+our tf.data pipeline with torchvision's v2 transforms in
 `torch.utils.data.DataLoader`. Each runs in a process of its own on one core,
 the same for all, and they take turns; what is compared is the processor's time,
 which tells the same of a core that others use, too. Both end in bytes, which a
 device would normalise. "elastic" has two opponents: v2's ElasticTransform, and
 U-Net's field (bicubic, of 3x3 nodes) written with torch's own operators.
-
-The second trains on many files, on a device that takes 50 ms a step and nothing
-of the processor: the share of the time in which it waits for batches, and the
-memory of the process after each epoch. The third makes many steps on few and
-small files, with mixing and class balance, as fast as they can be made, for the
-memory alone.
 """
 
 import argparse
-from concurrent import futures
 import contextlib
-import json
 import os
 import pathlib
 import statistics
@@ -32,10 +22,10 @@ import tempfile
 import time
 
 import numpy as np
+import photographs
 import PIL.Image
 
 BATCH = 8
-MEAN = (124.0, 116.0, 104.0)
 CASES = {
   "crop": {
     "size": (700, 1000),
@@ -60,23 +50,10 @@ def main() -> None:
   parser.add_argument("--seconds", type=float, default=120)
   parser.add_argument("--only", choices=CASES)
   parser.add_argument("--batches", type=int, default=5, help="a turn")
-  parser.add_argument("--endurance", action="store_true")
-  parser.add_argument("--files", type=int, default=5000)
-  parser.add_argument("--epochs", type=int, default=3)
-  parser.add_argument("--many-steps", action="store_true")
-  parser.add_argument(
-    "--steps", type=int, default=100_000, help="of --many-steps"
-  )
   parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
   arguments = parser.parse_args()
   if arguments.child:
     child(*arguments.child)
-    return
-  if arguments.endurance:
-    endurance(arguments.files, arguments.epochs)
-    return
-  if arguments.many_steps:
-    many_steps(arguments.steps)
     return
   import measure
 
@@ -97,7 +74,7 @@ def compare(name, seconds, arguments):
   case = CASES[name]
   core = max(os.sched_getaffinity(0))
   with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
-    write_files(pathlib.Path(folder), 48, case["size"])
+    photographs.write(pathlib.Path(folder), 48, case["size"])
     children = {}
     for way in case["ways"]:
       command = [sys.executable, __file__, "--child", way, name, folder]
@@ -175,7 +152,7 @@ def ours(way, name, folder):
     reading.Reader(source, seed=0),
     batch_size=BATCH,
     transforms=CASES[name]["transforms"],
-    mean=MEAN,
+    mean=photographs.MEAN,
     workers=1,
     prefetch=1,
   )
@@ -209,7 +186,7 @@ def theirs(way, name, folder):
   identity = torch.nn.functional.affine_grid(
     torch.eye(2, 3)[None], [1, 1, 512, 512], align_corners=False
   )
-  fill = {tv_tensors.Image: list(MEAN), tv_tensors.Mask: 255}
+  fill = {tv_tensors.Image: list(photographs.MEAN), tv_tensors.Mask: 255}
   if way == "torch, frugal":
     transform = Frugal()
   elif name == "elastic":
@@ -275,162 +252,6 @@ def torchvision_v2():
 
   del torchvision
   return v2, tv_tensors
-
-
-def write_files(folder: pathlib.Path, count: int, size: tuple[int, int]):
-  """Writes `count` smooth pictures with grain, and masks of 21 classes."""
-  rng = np.random.default_rng(0)
-  (folder / "images").mkdir()
-  (folder / "masks").mkdir()
-  height, width = size
-  grain = rng.normal(0, 4, (height, width, 3)).astype(np.float32)
-  for number in range(count):
-    coarse = rng.integers(0, 256, (height // 25, width // 25, 3), np.uint8)
-    smooth = PIL.Image.fromarray(coarse).resize((width, height), 3)
-    picture = np.clip(np.asarray(smooth) + grain, 0, 255).astype(np.uint8)
-    PIL.Image.fromarray(picture).save(
-      folder / "images" / f"{number:05}.jpg", quality=90
-    )
-    coarse = rng.integers(0, 21, (height // 100, width // 100), np.uint8)
-    PIL.Image.fromarray(coarse).resize((width, height), 0).save(
-      folder / "masks" / f"{number:05}.png"
-    )
-
-
-def endurance(files: int, epochs: int) -> None:
-  """Trains on many files, and writes waiting and memory of each epoch."""
-  import measure
-
-  results = measure.Results("endurance", files=files, step_ms=50, batch_size=2)
-  with tempfile.TemporaryDirectory() as folder:
-    write_files(pathlib.Path(folder), files, (300, 400))
-    steps = files // 2
-    training(
-      pathlib.Path(folder),
-      lambda row: results.add({"epoch": row.pop("step") // steps, **row}),
-      size=(256, 256),
-      step_seconds=0.05,
-      steps=epochs * steps,
-      every=steps,
-      batch_size=2,
-    )
-
-
-def many_steps(steps: int) -> None:
-  """Trains for many steps, and writes the memory ten times."""
-  import measure
-
-  results = measure.Results("many_steps", batch_size=2, size=(32, 32))
-  with tempfile.TemporaryDirectory() as folder:
-    write_files(pathlib.Path(folder), 200, (100, 100))
-    training(
-      pathlib.Path(folder),
-      results.add,
-      size=(32, 32),
-      step_seconds=0.0,
-      steps=steps,
-      every=steps // 10,
-      batch_size=2,
-      sampling="class_balanced",
-      mixing=(("cut_mix", {}), ("mosaic", {})),
-    )
-
-
-def training(
-  folder, add, *, size, step_seconds, steps, every, batch_size, **data_words
-):
-  """Trains on a device that only takes time, and adds a row every so often."""
-  from fcnjax.cli import batches as batches_lib, defaults, open_data
-  from fcnjax.training import loop, sharding, state as states
-
-  config = defaults.get_config()
-  config.batch_size = batch_size
-  config.data.update(
-    source="folder",
-    images=str(folder / "images"),
-    masks=str(folder / "masks"),
-    num_classes=21,
-    val_fraction=0.001,
-    mean=MEAN,
-    std=(58.0,),
-    transforms=(
-      ("random_scale", {"minimum": 0.75, "maximum": 1.5}),
-      ("random_crop", {"size": size}),
-      ("flip", {}),
-      ("photometric", {}),
-    ),
-    **data_words,
-  )
-  mesh = sharding.create_mesh(batch_size=batch_size)
-  train = open_data.source(config, "train")
-  made = batches_lib.create(config, train, mesh, path="tf.data")
-
-  class Writer:
-    def write(self, step, split, figures):
-      row = {
-        "step": step,
-        "data_wait_share": figures["data_wait"],
-        "images_per_second": figures["images_per_second"],
-        "memory_mb": resident_mb(),
-      }
-      print(json.dumps(row), flush=True)
-      add(row)
-
-  class Progress:
-    def step(self):
-      pass
-
-    def figures(self, step, figures):
-      pass
-
-  class Later:
-    """A number that is there when the device has ended its step."""
-
-    def __init__(self, value, step):
-      self.value, self.step = value, step
-
-    def block_until_ready(self):
-      self.step.result()
-
-    def __array__(self, dtype=None, copy=None):
-      self.step.result()
-      return np.asarray(self.value, dtype)
-
-  device = futures.ThreadPoolExecutor(1)  # One step after the other.
-
-  def train_step(state, batch):
-    # As jax does: it returns at once.
-    step = device.submit(time.sleep, step_seconds)
-    figures = {"loss": 0.0, "gradient_norm": 0.0, "finite": True}
-    figures = {name: Later(value, step) for name, value in figures.items()}
-    return state.replace(step=state.step + 1), figures
-
-  start = states.TrainState(
-    step=0, params={}, collections={}, opt_state={}, ema=None
-  )
-  with device, contextlib.closing(made.start(0)) as batches:
-    loop.fit(
-      start,
-      train_step,
-      batches,
-      mesh=mesh,
-      steps=steps,
-      batch_size=batch_size,
-      log_every=every,
-      eval_every=10**9,
-      checkpoint_every=10**9,
-      writer=Writer(),
-      progress=Progress(),
-      evaluate=lambda state, step: {},
-      save=lambda step, state, figures: None,
-      names=made.names,
-    )
-
-
-def resident_mb() -> float:
-  """Returns the memory that this process holds."""
-  pages = int(pathlib.Path("/proc/self/statm").read_text().split()[1])
-  return round(pages * os.sysconf("SC_PAGE_SIZE") / 1e6, 1)
 
 
 if __name__ == "__main__":

@@ -185,13 +185,12 @@ SECTIONS = {
     "Training on a device that takes 50 ms a step and nothing of the "
     "processor: the share of the time in which it waits for a batch, and the "
     "memory of the process.",
-    script="input_pipeline.py --endurance",
   ),
   "many_steps": Section(
     "Many steps",
     "Training on 200 small files, with mixing and class balance, as fast as "
     "batches can be made: the memory of the process.",
-    script="input_pipeline.py --many-steps",
+    script="endurance.py --many-steps",
   ),
   "check_data": Section(
     "Checking a data set",

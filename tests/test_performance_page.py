@@ -45,7 +45,7 @@ def test_what_has_no_result_names_a_script_that_is_there(performance, tmp_path):
     assert script.is_file(), path
     for word in words.split():
       assert f'"{word}"' in script.read_text()
-  assert ("benchmarks/input_pipeline.py", " --many-steps") in named
+  assert ("benchmarks/endurance.py", " --many-steps") in named
 
 
 def test_rows_may_lack_what_others_have(performance, tmp_path):

@@ -15,6 +15,7 @@ from fcnjax.data import (
   folders,
   mixture,
   scenes,
+  second_source,
   sources,
   weight_maps,
 )
@@ -75,11 +76,11 @@ def _folder(data, split, size, resize_label, tell=findings.refuse):
       "image_suffix": data.second_suffix,
       "channels": data.second_channels,
     }
-    source = sources.Second(
+    source = second_source.Second(
       source, folders.folder(**words | other), "image", log=data.second_log
     )
   if data.second_masks:
-    source = sources.Second(
+    source = second_source.Second(
       source, folders.folder(**words | _second_task(data)), "label"
     )
   return source
@@ -120,10 +121,10 @@ def _card(data, split, size, resize_label, tell=findings.refuse):
   source = part(data.source, data.channels, data.images or None)
   if data.second_images:
     other = part(data.source, data.second_channels, data.second_images)
-    source = sources.Second(source, other, "image", log=data.second_log)
+    source = second_source.Second(source, other, "image", log=data.second_log)
   if data.second_masks:
     other = part(data.second_masks, data.channels)
-    source = sources.Second(source, other, "label")
+    source = second_source.Second(source, other, "label")
   return source
 
 

@@ -132,10 +132,11 @@ def _write(
   card: cards.Card | None = None,
 ) -> dict[str, Any]:
   """Converts, and says what there is now; returns the manifest."""
-  from fcnjax.data.preparation import preparing  # TFDS takes most of a second.
+  # TFDS takes most of a second.
+  from fcnjax.data.preparation import metadata, preparing
 
-  about = preparing.Description(
-    name=preparing.dataset_name(name),
+  about = metadata.Description(
+    name=metadata.dataset_name(name),
     card=card.name if card else "",
     text=text,
     citation=card.citation if card else "",

@@ -23,6 +23,17 @@ PerChannel = float | int | Sequence[float | int]
 BOUNDARIES = ("fill", "reflect")
 
 
+def pixel_size(size: Sequence[int]) -> tf.Tensor:
+  """Returns (height, width) as a tensor: int32 [2].
+
+  Raises:
+    ValueError: if they are not two positive numbers.
+  """
+  if len(size) != 2 or min(size) < 1:
+    raise ValueError(f"size must be (height, width), got {tuple(size)}.")
+  return tf.constant([int(side) for side in size], tf.int32)
+
+
 def pixel_grid(size: tf.Tensor | Sequence[int]) -> tf.Tensor:
   """Returns where every pixel is: float32 [h, w, 2], (y, x) in pixels."""
   rows, columns = tf.meshgrid(

@@ -5,17 +5,14 @@ float32 [h, w, c] in [0, 255]), "label" (uint8 [h, w] in [0, k) or 255) and
 "name". Besides it has `names`, `classes`, `colors`, `channels`, and for the
 checks `image(i)`, `raw_label(i)`, `label_file(i)` and `table`, the only place
 where raw values become labels. `Files` also has `labels_version()`, by which
-what is counted of its labels can be kept. `Second` joins two sources of the
-same scenes. Reading an example keeps nothing, so
+what is counted of its labels can be kept. Reading an example keeps nothing, so
 threads may read at will.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-import dataclasses
 import hashlib
 import json
 import pathlib
-from typing import Any
 
 from jaxtyping import Float, Integer, UInt8
 import numpy as np
@@ -253,73 +250,6 @@ class Arrays:
   def label_file(self, index: int) -> str:
     """Returns the name of an example, for messages."""
     return self.names[index]
-
-
-@dataclasses.dataclass(frozen=True)
-class Second:
-  """A source, and what a second one has of the same scenes.
-
-  Whatever else it is asked for (names, classes, labels, ...) is the first's.
-
-  Attributes:
-    first: the source.
-    second: with the same names in the same order.
-    what: "image": the second's channels are put behind the first's; "label":
-      its labels become "second_label".
-    log: whether the second's images are depths in 16 bits (read as value / 257)
-      whose natural logarithm is taken, of 1 where the depth is 0.
-  """
-
-  first: Any
-  second: Any
-  what: str
-  log: bool = False
-
-  def __post_init__(self):
-    if list(self.first.names) != list(self.second.names):
-      lonely = sorted(set(self.first.names) ^ set(self.second.names))
-      raise errors.InputError(
-        f"data.second_{_FOLDERS[self.what]} and data.{_FOLDERS[self.what]} are"
-        f" not of the same scenes: {labels_lib.listed(lonely, 'stem', most=3)}"
-        " in one of them only; give both files of the same stems."
-      )
-
-  def __len__(self) -> int:
-    return len(self.first)
-
-  def __getitem__(self, index: int) -> typing.Example:
-    example = self.first[index]
-    if self.what == "label":
-      return {**example, "second_label": self.second[index]["label"]}
-    return {**example, "image": self._joined(example["image"], index)}
-
-  def image(
-    self, index: int
-  ) -> UInt8[np.ndarray, "h w c"] | Float[np.ndarray, "h w c"]:
-    """Returns the image, with the channels of both where there are two."""
-    if self.what == "label":
-      return self.first.image(index)
-    return self._joined(self.first.image(index), index)
-
-  def _joined(self, image: np.ndarray, index: int) -> np.ndarray:
-    other = self.second.image(index)
-    if other.shape[:2] != image.shape[:2]:
-      other = resize_image(other, image.shape[:2])
-    if self.log:
-      other = np.log(np.maximum(other.astype(np.float32) * 257, 1))
-    return np.concatenate([image, other], axis=-1, dtype=np.float32)
-
-  @property
-  def channels(self) -> int:
-    """Channels of the images."""
-    more = self.second.channels if self.what == "image" else 0
-    return self.first.channels + more
-
-  def __getattr__(self, name: str) -> Any:
-    return getattr(self.first, name)
-
-
-_FOLDERS = {"image": "images", "label": "masks"}
 
 
 def card(

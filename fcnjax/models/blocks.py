@@ -1,4 +1,4 @@
-"""What two papers or more share: convolutions, normalisation, up-convolution.
+"""What two papers or more share: convolutions, normalisation, dropout, a head.
 
 Every function here takes the name of the parameters it makes: parameter paths
 are an interface, on which weights, masks and checkpoints depend.
@@ -24,13 +24,11 @@ from jaxtyping import Array, Float
 import numpy as np
 
 from fcnjax import typing
-from fcnjax.ops import convolution, depthwise, pooling, resizing, transposed
+from fcnjax.ops import convolution, pooling, resizing
 
 # He et al. 2015 as Caffe's "msra" filler and U-Net write it: a normal
 # distribution, not truncated, of variance 2 / incoming connections.
 HE_NORMAL = jax.nn.initializers.variance_scaling(2.0, "fan_in", "normal")
-
-UPSAMPLINGS = ("fixed", "intermediate_learned", "learned")
 
 NORMS = ("none", "batch", "frozen", "folded", "group")
 
@@ -269,140 +267,6 @@ def interpolated(name: str, coarse: typing.Coarse) -> typing.Outputs:
     coarse.scores, coarse.size, convention=coarse.convention
   )
   return {name: logits, f"coarse_{name}": coarse}
-
-
-class UpConv(nn.Module):
-  """Transposed convolution whose kernel is as long as its stride.
-
-  Attributes:
-    features: number of output channels.
-    factor: kernel and stride; the output is this much larger.
-    dtype: compute dtype.
-  """
-
-  features: int
-  factor: int = 2
-  dtype: str = "float32"
-
-  @nn.compact
-  def __call__(
-    self, x: Float[Array | np.ndarray, "b h w c"]
-  ) -> Float[Array, "b h2 w2 d"]:
-    side = self.factor
-    # Only one tap of the kernel meets each output pixel, so its incoming
-    # connections are the input channels alone.
-    init = jax.nn.initializers.variance_scaling(
-      2.0 * side**2, "fan_in", "normal"
-    )
-    shape = (side, side, x.shape[-1], self.features)
-    kernel = self.param("kernel", init, shape, jnp.float32)
-    bias = self.param(
-      "bias", jax.nn.initializers.zeros, (self.features,), jnp.float32
-    )
-    x, kernel, bias = (jnp.asarray(v, self.dtype) for v in (x, kernel, bias))
-    y = transposed.transposed_conv(x, kernel, stride=side)
-    return y + bias.reshape(1, 1, 1, -1)
-
-
-class Upscore(nn.Module):
-  """Bilinear upsampling by a deconvolution of stride f.
-
-  Attributes:
-    factor: f; even.
-    learned: whether the kernel is a parameter, dense over the classes.
-    kernel: 2 f, or 2 f - 1.
-  """
-
-  factor: int
-  learned: bool
-  kernel: int | None = None
-
-  @nn.compact
-  def __call__(self, x: Float[Array, "b h w k"]) -> Float[Array, "b h2 w2 k"]:
-    if not self.learned:
-      return transposed.bilinear_deconv(
-        x, factor=self.factor, kernel=self.kernel
-      )
-    side = self.kernel or 2 * self.factor
-    start = resizing.bilinear_kernel(side, x.shape[-1])
-    kernel = self.param("kernel", lambda _: jnp.asarray(start, jnp.float32))
-    return transposed.transposed_conv(x, kernel, stride=self.factor)
-
-
-class DepthwiseConv(nn.Module):
-  """Convolution of each channel with its own 3x3 kernel, without a bias.
-
-  Attributes:
-    stride: pixels from one output to the next.
-    dilation: pixels from one tap of the kernel to the next.
-    kernel_init: how the kernel [3, 3, c] starts.
-    dtype: compute dtype.
-  """
-
-  stride: int = 1
-  dilation: int = 1
-  kernel_init: Callable = HE_NORMAL
-  dtype: str = "float32"
-
-  @nn.compact
-  def __call__(
-    self, x: Float[Array | np.ndarray, "b h w c"]
-  ) -> Float[Array, "b h2 w2 c"]:
-    kernel = self.param("kernel", self.kernel_init, (3, 3, x.shape[-1]))
-    x, kernel = jnp.asarray(x, self.dtype), jnp.asarray(kernel, self.dtype)
-    return depthwise.depthwise_conv(
-      x, kernel, stride=self.stride, dilation=self.dilation
-    )
-
-
-class SeparableConv(nn.Module):
-  """Depthwise 3x3 and pointwise 1x1, each with normalisation.
-
-  Attributes:
-    features: number of output channels.
-    norm: the normalisation f(x, name=...).
-    stride: of the depthwise convolution.
-    dilation: of the depthwise convolution.
-    activation: "before": one ReLU, in front; "inside": one after each
-      normalisation.
-    depthwise_init: how the depthwise kernel starts.
-    pointwise_init: how the pointwise kernel starts.
-    dtype: compute dtype.
-  """
-
-  features: int
-  norm: Callable[..., Array]
-  stride: int = 1
-  dilation: int = 1
-  activation: str = "inside"
-  depthwise_init: Callable = HE_NORMAL
-  pointwise_init: Callable = HE_NORMAL
-  dtype: str = "float32"
-
-  @nn.compact
-  def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h2 w2 d"]:
-    check_choice("activation", self.activation, ("before", "inside"))
-    inside = self.activation == "inside"
-    x = x if inside else nn.relu(x)
-    spatial = DepthwiseConv(
-      self.stride,
-      self.dilation,
-      self.depthwise_init,
-      self.dtype,
-      name="depthwise",
-    )
-    x = self.norm(spatial(x), name="depthwise_bn")
-    x = nn.relu(x) if inside else x
-    pointwise = conv(
-      self.features,
-      1,
-      bias=False,
-      kernel_init=self.pointwise_init,
-      name="pointwise",
-      dtype=self.dtype,
-    )
-    x = self.norm(pointwise(x), name="pointwise_bn")
-    return nn.relu(x) if inside else x
 
 
 class FCNHead(nn.Module):

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from fcnjax import typing
-from fcnjax.models import blocks, segmenter
+from fcnjax.models import blocks, segmenter, separable
 from fcnjax.models.backbones import resnet, xception
 from fcnjax.ops import resizing
 
@@ -220,7 +220,7 @@ class Head(nn.Module):
 
     def conv(x, width, kernel, name, rate=1):
       if kernel == 3 and self.separable:
-        return blocks.SeparableConv(
+        return separable.SeparableConv(
           width,
           norm,
           dilation=rate,

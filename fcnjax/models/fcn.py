@@ -24,7 +24,7 @@ from jaxtyping import Array, Float
 import numpy as np
 
 from fcnjax import typing
-from fcnjax.models import blocks, segmenter
+from fcnjax.models import blocks, segmenter, upsampling as upsampling_lib
 from fcnjax.models.backbones import vgg
 from fcnjax.ops import activation, resizing
 
@@ -100,7 +100,7 @@ def fcn_vgg16(
     raise ValueError(f"stride must be 32, 16 or 8; got {stride}.")
   if first_padding not in OFFSETS:
     raise ValueError(f"first_padding must be 100 or 1; got {first_padding}.")
-  blocks.check_choice("upsampling", upsampling, blocks.UPSAMPLINGS)
+  blocks.check_choice("upsampling", upsampling, upsampling_lib.UPSAMPLINGS)
   if second_classes and upsampling != "fixed":
     raise ValueError(
       f"second_classes needs upsampling='fixed', got {upsampling!r}: learned "
@@ -277,11 +277,11 @@ class Head(nn.Module):
 
   def _upscore(
     self, factor: int, name: str, final: bool = False
-  ) -> blocks.Upscore:
+  ) -> upsampling_lib.Upscore:
     learned = self.upsampling == "learned" or (
       self.upsampling == "intermediate_learned" and not final
     )
-    return blocks.Upscore(factor, learned, name=name)
+    return upsampling_lib.Upscore(factor, learned, name=name)
 
 
 def _add(scores: Array, skip: Array, offset: int) -> Array:

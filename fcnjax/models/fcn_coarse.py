@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from fcnjax import typing
-from fcnjax.models import blocks, segmenter
+from fcnjax.models import blocks, segmenter, upsampling as upsampling_lib
 from fcnjax.models.backbones import alexnet, googlenet, resnet
 from fcnjax.ops import activation, resizing
 
@@ -51,7 +51,7 @@ def fcn_alexnet(
     fc_channels: channels of fc6 and fc7.
     dropout: rate after fc6 and fc7, in [0, 1).
   """
-  blocks.check_choice("upsampling", upsampling, blocks.UPSAMPLINGS)
+  blocks.check_choice("upsampling", upsampling, upsampling_lib.UPSAMPLINGS)
   return segmenter.Segmenter(
     num_classes=num_classes,
     backbone=functools.partial(
@@ -93,7 +93,7 @@ def fcn_googlenet(
     norm: see `blocks.norm`.
     bn_momentum: see `blocks.norm`.
   """
-  blocks.check_choice("upsampling", upsampling, blocks.UPSAMPLINGS)
+  blocks.check_choice("upsampling", upsampling, upsampling_lib.UPSAMPLINGS)
   return segmenter.Segmenter(
     num_classes=num_classes,
     backbone=functools.partial(
@@ -198,5 +198,5 @@ class CoarseHead(nn.Module):
     )
     x = score(x).astype(jnp.float32)
     learned = self.upsampling == "learned"
-    x = blocks.Upscore(32, learned, kernel=63, name="upscore")(x)
+    x = upsampling_lib.Upscore(32, learned, kernel=63, name="upscore")(x)
     return resizing.crop(x, self.offset, size)

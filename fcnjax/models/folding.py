@@ -14,10 +14,10 @@ import jax.numpy as jnp
 from jaxtyping import Float
 import numpy as np
 
-from fcnjax.models import blocks
+from fcnjax.models import separable, upsampling
 
 # Whose parameter "kernel" has the output's channels last.
-_CONVOLUTIONS = (nn.Conv, blocks.DepthwiseConv, blocks.UpConv)
+_CONVOLUTIONS = (nn.Conv, separable.DepthwiseConv, upsampling.UpConv)
 
 
 def fold_batch_norm(

@@ -20,7 +20,7 @@ from jaxtyping import Array, Float
 import numpy as np
 
 from fcnjax import typing
-from fcnjax.models import blocks
+from fcnjax.models import blocks, upsampling
 from fcnjax.ops import activation, pooling, resizing
 
 
@@ -154,7 +154,7 @@ class UNet(nn.Module):
     """Returns the upsampled map and the skip of `level`, concatenated."""
     release = self.variant == "release"
     features = self.width * (2 if release and level == 0 else 2**level)
-    x = blocks.UpConv(features, name=f"upconv{level}", dtype=self.dtype)(x)
+    x = upsampling.UpConv(features, name=f"upconv{level}", dtype=self.dtype)(x)
     skip = resizing.center_crop(skip, x.shape[1:3])
     pair = (nn.relu(x), skip) if release else (skip, x)
     return jnp.concatenate(pair, axis=-1)

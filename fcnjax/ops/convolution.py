@@ -9,9 +9,8 @@ docs/performance.md.
 from collections.abc import Iterator, Sequence
 import contextlib
 import contextvars
-import functools
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 from jax import lax
@@ -20,15 +19,12 @@ from jaxtyping import Array, Float
 import numpy as np
 
 from fcnjax.ops import (
+  convolution_passes,
   depthwise,
   implementations,
   interleaved,
-  row_blocks,
-  windows as windows_lib,
   winograd,
 )
-
-LAYOUT = ("NHWC", "HWIO", "NHWC")
 
 # Up to so many groups `conv` convolves apart.
 FEW_GROUPS = 4
@@ -81,7 +77,7 @@ def conv(
   *,
   lhs_dilation: Sequence[int] | None = None,
   rhs_dilation: Sequence[int] | None = None,
-  dimension_numbers: Any = LAYOUT,
+  dimension_numbers: Any = convolution_passes.LAYOUT,
   feature_group_count: int = 1,
   precision: Any = None,
   implementation: str = "auto",
@@ -140,8 +136,12 @@ def conv(
   }
   if lax.conv_dimension_numbers(
     x.shape, kernel.shape, dimension_numbers
-  ) != lax.conv_dimension_numbers(x.shape, kernel.shape, LAYOUT):
-    raise ValueError(f"conv needs {LAYOUT}, got {dimension_numbers}.")
+  ) != lax.conv_dimension_numbers(
+    x.shape, kernel.shape, convolution_passes.LAYOUT
+  ):
+    raise ValueError(
+      f"conv needs {convolution_passes.LAYOUT}, got {dimension_numbers}."
+    )
   groups = feature_group_count
   if groups > 1:
     implementations.check(implementation, ("auto", "native"))
@@ -168,7 +168,9 @@ def conv(
         dilation=rate[0],
         padding=padding[0][0],
       )
-    return _native(x, kernel, window_strides, padding, groups=groups, **words)
+    return convolution_passes.native(
+      x, kernel, window_strides, padding, groups=groups, **words
+    )
   stride = tuple(window_strides)
   rate = tuple(rhs_dilation or (1, 1))
   kh, kw = kernel.shape[:2]
@@ -200,7 +202,7 @@ def conv(
     implementation, passes = _fastest(x, kernel, stride, edges, rate, possible)
   implementations.check(implementation, ("native", *possible))
   if implementation == "native":
-    return _native(x, kernel, stride, padding, **words)
+    return convolution_passes.native(x, kernel, stride, padding, **words)
   if not possible[implementation]:
     raise ValueError(
       f'implementation "{implementation}" cannot do a kernel of {(kh, kw)} '
@@ -213,9 +215,9 @@ def conv(
   edges = tuple(tuple(int(n) for n in pair) for pair in padding)
   if implementation == "space_to_batch":
     return _split_conv(x, kernel, edges, rate[0], precision)
-  geometry = _Geometry(stride, edges, rate, precision)
+  geometry = convolution_passes.Geometry(stride, edges, rate, precision)
   x, kernel = jnp.asarray(x), jnp.asarray(kernel)
-  return _conv_by_passes(x, kernel, geometry, passes)
+  return convolution_passes.conv(x, kernel, geometry, passes)
 
 
 def _pads_far(padding, kernel, rate, possible):
@@ -234,28 +236,11 @@ def _platform():
   return "" if _ONE_OPERATION.get() else jax.default_backend()
 
 
-class _Passes(NamedTuple):
-  """How each pass of a convolution is computed."""
-
-  forward: str
-  image_gradient: str
-  kernel_gradient: str
-
-
 _PASSES = {
-  "patches": _Passes("patches", "patches", "patches"),
-  "row_blocks": _Passes("native", "native", "row_blocks"),
-  "winograd": _Passes("winograd", "winograd", "winograd"),
+  "patches": convolution_passes.Passes("patches", "patches", "patches"),
+  "row_blocks": convolution_passes.Passes("native", "native", "row_blocks"),
+  "winograd": convolution_passes.Passes("winograd", "winograd", "winograd"),
 }
-
-
-class _Geometry(NamedTuple):
-  """The words of a convolution that are no arrays."""
-
-  stride: tuple[int, int]
-  padding: tuple[tuple[int, int], tuple[int, int]]
-  rate: tuple[int, int]
-  precision: Any
 
 
 def _fastest(x, kernel, stride, padding, rate, possible):
@@ -296,7 +281,7 @@ def _fastest(x, kernel, stride, padding, rate, possible):
   else:
     blocks = possible["row_blocks"] and kh * kw <= SMALL_KERNEL
     of_kernel = "row_blocks" if blocks and c >= FEW_CHANNELS else "native"
-  passes = _Passes(
+  passes = convolution_passes.Passes(
     "winograd" if light and (rate[1] == 1 or not small) else otherwise,
     "winograd" if light and not small else otherwise,
     of_kernel,
@@ -306,106 +291,12 @@ def _fastest(x, kernel, stride, padding, rate, possible):
   return next(word for word in passes if word != "native"), passes
 
 
-def _native(x, kernel, stride, padding, *, groups=1, **words):
-  return lax.conv_general_dilated(
-    x,
-    kernel,
-    stride,
-    padding,
-    dimension_numbers=LAYOUT,
-    feature_group_count=groups,
-    **words,
-  )
-
-
-# Three passes, each linear in two of image, kernel and result, and each in a
-# form of its own.
-@functools.partial(jax.custom_vjp, nondiff_argnames=("geometry", "passes"))
-def _conv_by_passes(x, kernel, geometry, passes):
-  return _forward(x, kernel, geometry, passes.forward)
-
-
-def _conv_by_passes_fwd(x, kernel, geometry, passes):
-  return _conv_by_passes(x, kernel, geometry, passes), (x, kernel)
-
-
-def _conv_by_passes_bwd(geometry, passes, kept, cotangent):
-  return (
-    _image_gradient(*kept, cotangent, geometry, passes.image_gradient),
-    _kernel_gradient(*kept, cotangent, geometry, passes.kernel_gradient),
-  )
-
-
-_conv_by_passes.defvjp(_conv_by_passes_fwd, _conv_by_passes_bwd)
-
-
-def _forward(x, kernel, geometry, form):
-  stride, padding, rate, precision = geometry
-  if form == "winograd":
-    return winograd.conv(x, kernel, padding, rate, precision)
-  if form == "patches":
-    return _patches_conv(x, kernel, *geometry)
-  words = {"rhs_dilation": rate, "precision": precision}
-  return _native(x, kernel, stride, padding, **words)
-
-
-def _image_gradient(x, kernel, cotangent, geometry, form):
-  if form == "winograd":
-    size = x.shape[1:3]
-    return winograd.image_gradient(size, cotangent, kernel, *geometry[1:])
-  given = x
-  if form == "patches":  # Whose gradients are added up in float32, at least.
-    wide = jnp.promote_types(x.dtype, jnp.float32)
-    given = jax.ShapeDtypeStruct(x.shape, wide)
-  transposed = jax.linear_transpose(
-    lambda x: _forward(x, kernel, geometry, form), given
-  )
-  return transposed(cotangent)[0].astype(x.dtype)
-
-
-def _kernel_gradient(x, kernel, cotangent, geometry, form):
-  _, padding, rate, precision = geometry
-  if form == "winograd":
-    return winograd.filter_gradient(x, cotangent, padding, rate, precision)
-  if form == "row_blocks":
-    return row_blocks.filter_gradient(
-      x, cotangent, kernel, padding, rate, precision
-    )
-  transposed = jax.linear_transpose(
-    lambda kernel: _forward(x, kernel, geometry, form), kernel
-  )
-  return transposed(cotangent)[0]
-
-
-def _patches_conv(x, kernel, stride, padding, rate, precision):
-  """All patches beside each other, in one matrix product."""
-  (kh, kw, c, d), size = kernel.shape, x.shape[1:3]
-  count = tuple(
-    (n + sum(p) - (k - 1) * r - 1) // s + 1
-    for n, p, k, r, s in zip(size, padding, (kh, kw), rate, stride)
-  )
-  windows = windows_lib.Windows(
-    window=(kh, kw),
-    stride=stride,
-    dilation=rate,
-    padding=tuple(p[0] for p in padding),
-    size=size,
-    count=count,
-  )
-  seen = jnp.concatenate(windows_lib.shifts(x, windows), axis=-1)
-  seen = seen.astype(kernel.dtype)
-  y = jnp.matmul(
-    seen.reshape(-1, kh * kw * c), kernel.reshape(-1, d), precision=precision
-  )
-  return y.reshape(x.shape[0], *count, d)
-
-
 def _split_conv(x, kernel, padding, rate, precision):
   """A dilated convolution by `interleaved`: padded first, then r x r maps."""
   edges = ((0, 0), *padding, (0, 0))
   x = jnp.pad(x, edges)
   size = [n - (k - 1) * rate for n, k in zip(x.shape[1:3], kernel.shape[:2])]
-  y = _native(
+  y = convolution_passes.native(
     interleaved.split(x, rate),
     kernel,
     (1, 1),

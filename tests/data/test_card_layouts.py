@@ -7,7 +7,7 @@ from scipy import ndimage
 import scipy.io
 
 from fcnjax import errors
-from fcnjax.data import datasets, matlab, sources, weight_maps
+from fcnjax.data import datasets, matlab, second_source, sources, weight_maps
 from tests.data import layouts
 
 NAMES = tuple(datasets.CARDS)
@@ -79,7 +79,7 @@ def test_further_channels_are_of_the_same_scenes(
   for split in datasets.get(name).splits:
     images = sources.card(name, tmp_path, split)
     others = sources.card(name, tmp_path, split, extra=extra, channels=channels)
-    both = sources.Second(images, others, "image", log=extra == "depth")
+    both = second_source.Second(images, others, "image", log=extra == "depth")
     for i, (file, _) in enumerate(others.pairs):
       assert extra in file.relative_to(tmp_path).parts
       with PIL.Image.open(file) as picture:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from fcnjax.data import transforms
+from fcnjax.data import crops, transforms
 
 
 def windows(label, size, seed, tries):
@@ -38,7 +38,7 @@ def test_the_first_crop_that_no_class_rules_is_taken_or_the_best(max_share):
     shares = [share for _, share in found]
     best = good[0] if good else int(np.argmin(shares))
     kinds.add((bool(good), best > 0))
-    moved = transforms.random_crop(
+    moved = crops.random_crop(
       example, (seed, 0), size=(6, 5), max_share=max_share, tries=4
     )
     np.testing.assert_array_equal(moved["label"], found[best][0])
@@ -55,12 +55,12 @@ def test_balanced_crops_see_more_of_a_rare_class():
   for max_share in (1.0, 0.75):
     crop = tf.function(
       functools.partial(
-        transforms.random_crop, example, size=(12, 12), max_share=max_share
+        crops.random_crop, example, size=(12, 12), max_share=max_share
       ),
       autograph=False,
     )
-    crops = [crop(tf.constant((seed, 0)))["label"] for seed in range(100)]
-    shares[max_share] = np.mean(crops)
+    labels = [crop(tf.constant((seed, 0)))["label"] for seed in range(100)]
+    shares[max_share] = np.mean(labels)
   assert shares[0.75] > 3 * shares[1.0]
 
 

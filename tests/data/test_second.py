@@ -5,7 +5,7 @@ import PIL.Image
 import pytest
 
 from fcnjax import errors
-from fcnjax.data import pipeline, reading, sources
+from fcnjax.data import pipeline, reading, second_source, sources
 
 
 def _images(channels, count=5, seed=0):
@@ -26,7 +26,7 @@ def _source(images, labels, k, names=tuple("abcde")):
 
 def test_channels_of_the_second_are_behind_the_firsts():
   labels, first, second = _labels(1, 3), _images(3), _images(3, seed=7)
-  source = sources.Second(
+  source = second_source.Second(
     _source(first, labels, 3), _source(second, labels, 3), "image"
   )
   assert source.channels == 6
@@ -55,7 +55,9 @@ def test_depths_in_sixteen_bits_become_logarithms(tmp_path):
     files[name] = sources.Files(
       [pair], classes="abc", channels=channels, names=["x"]
     )
-  source = sources.Second(files["color"], files["depth"], "image", log=True)
+  source = second_source.Second(
+    files["color"], files["depth"], "image", log=True
+  )
   assert source.channels == 4
   seen = source[0]["image"][..., 3]
   np.testing.assert_allclose(seen, np.log(depth), rtol=1e-5)
@@ -66,14 +68,14 @@ def test_other_scenes_are_refused():
   first = _source(_images(3), labels, 3)
   second = _source(_images(3), labels, 3, names=tuple("abcdf"))
   with pytest.raises(errors.InputError, match="second_images.*stems e, f"):
-    sources.Second(first, second, "image")
+    second_source.Second(first, second, "image")
 
 
 def test_labels_of_both_tasks_are_moved_with_the_image():
   """The image holds both labels, so whatever moves must move all alike."""
   semantic, geometric = _labels(1, 33), _labels(2, 3)
   images = np.stack([semantic, geometric, 0 * semantic], axis=-1)
-  source = sources.Second(
+  source = second_source.Second(
     _source(images, semantic, 33), _source(images, geometric, 3), "label"
   )
   batches = pipeline.training_batches(

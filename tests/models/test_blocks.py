@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fcnjax.models import blocks
+from fcnjax.models import blocks, upsampling
 
 
 class _Normalised(nn.Module):
@@ -88,7 +88,7 @@ def test_an_unknown_norm_is_refused(maps):
 def test_up_conv_spreads_each_pixel_over_a_square():
   x = np.zeros((1, 3, 2, 4), np.float32)
   x[0, 1, 0, 2] = 1
-  model = blocks.UpConv(5)
+  model = upsampling.UpConv(5)
   variables = model.init(jax.random.key(0), x)
   y = model.apply(variables, x)
   expected = np.zeros((1, 6, 4, 5), np.float32)
@@ -99,7 +99,7 @@ def test_up_conv_spreads_each_pixel_over_a_square():
 def test_up_conv_starts_from_the_variance_of_he():
   # One tap meets each output pixel: its incoming connections are 256, not 4
   # times as many.
-  model = blocks.UpConv(128)
+  model = upsampling.UpConv(128)
   x = jnp.zeros((1, 1, 1, 256))
   kernel = model.init(jax.random.key(0), x)["params"]["kernel"]
   assert abs(float(kernel.std()) / (2 / 256) ** 0.5 - 1) < 0.02

@@ -12,6 +12,7 @@ import pytest
 from fcnjax.ops import (
   averaging,
   convolution,
+  convolution_passes,
   depthwise,
   interleaved,
   resizing,
@@ -228,8 +229,8 @@ def test_each_pass_of_conv_is_chosen_by_itself(case, expected, monkeypatch):
   h, w, c, d, rate = case
   seen = []
   monkeypatch.setattr(
-    convolution,
-    "_conv_by_passes",
+    convolution_passes,
+    "conv",
     lambda x, kernel, geometry, passes: (
       seen.append(passes) or jnp.zeros((*x.shape[:3], d))
     ),

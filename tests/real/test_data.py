@@ -5,7 +5,7 @@ import pytest
 
 from fcnjax.data import datasets, folders, pairs, sources
 from fcnjax.data.checking import checks
-from fcnjax.data.preparation import manifest, prepared, preparing
+from fcnjax.data.preparation import manifest, metadata, prepared, preparing
 
 
 @pytest.mark.parametrize("name", ["camvid", "isbi2012"])
@@ -120,7 +120,7 @@ def test_camvid_without_its_void_is_told_so(real_data):
 def test_prepared_camvid_is_camvid(real_data, tmp_path):
   card = datasets.get("camvid")
   files = sources.card("camvid", real_data / "camvid", "train")
-  about = preparing.Description("camvid")
+  about = metadata.Description("camvid")
   preparing.write({"train": files}, tmp_path, about, progress=False)
   known = manifest.read(tmp_path)
   np.testing.assert_allclose(known["mean"], card.mean, atol=6e-4)

@@ -20,7 +20,7 @@ from jaxtyping import Array, Float
 import numpy as np
 
 from fcnjax import typing
-from fcnjax.models import blocks
+from fcnjax.models import blocks, separable
 
 
 class Block(NamedTuple):
@@ -124,7 +124,7 @@ class Unit(nn.Module):
     norm = blocks.norm_of(self, train=train, epsilon=self.bn_epsilon)
     y, second = x, None
     for i, (width, dilation) in enumerate(zip(self.widths, self.dilations), 1):
-      y = blocks.SeparableConv(
+      y = separable.SeparableConv(
         width,
         stride=self.stride if i == 3 else 1,
         dilation=dilation,
