@@ -1,6 +1,7 @@
 """fcnjax COMMAND: arguments, and errors as one line with an exit code.
 
-0 done, 2 the user's input was wrong, 1 anything else.
+0 done, 2 the user's input was wrong, 75 stopped and saved (the same command
+resumes), 1 anything else.
 """
 
 import argparse
@@ -348,20 +349,12 @@ def _main(argv: Sequence[str] | None) -> int:
         "--help."
       )
     _run(arguments, overrides)
-  except errors.InputError as error:
-    return _failed(error, 2)
+  except (errors.InputError, errors.Stopped) as error:
+    print(f"fcnjax: {' '.join(str(error).split())}", file=sys.stderr)
+    return error.code
   except BrokenPipeError:
     return 0
-  except RuntimeError as error:
-    if type(error).__name__ not in ("NonFiniteError", "Terminated"):
-      raise
-    return _failed(error, 1)
   return 0
-
-
-def _failed(error: Exception, code: int) -> int:
-  print(f"fcnjax: {' '.join(str(error).split())}", file=sys.stderr)
-  return code
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from fcnjax import checkpoints, errors
+from fcnjax import checkpoints, errors, trees
 from fcnjax.cli import (
   batches as batches_lib,
   build,
@@ -338,7 +338,7 @@ def _start_from(
     for collection, tree in found.items():
       below = {name: tree} if name else tree
       theirs[collection] = theirs.get(collection, {}) | below
-  variables, changes = checkpoints.merge(
+  variables, changes = trees.merge(
     theirs,
     state.variables(),
     drop=config.init_drop,
