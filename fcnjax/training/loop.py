@@ -71,6 +71,7 @@ def fit(
   save: Callable[..., None],
   non_finite: Callable[[int, dict[str, float]], None],
   evaluate_first: bool = False,
+  at: Callable[[str], None] = lambda what: None,
   prepare: Callable[[TrainState], TrainState] | None = None,
   more: Callable[[], dict[str, float]] = dict,
 ) -> TrainState:
@@ -109,6 +110,7 @@ def fit(
       parameters are not finite; raises where that ends the run.
     evaluate_first: whether the state that the run starts with is still to be
       evaluated, since the run ended in the midst of that.
+    at: is told what the run waits for from now on, for a watchdog.
     prepare: what is done to a state before it is evaluated, saved and trained
       on (batch-norm statistics).
     more: figures of the batches, for the lines of the split "train".
@@ -132,6 +134,7 @@ def fit(
       return
     step, metrics, ended, ready = pending
     pending = None
+    at(f"the devices, at step {step}")
     metrics, ended = jax.device_get(metrics), ended.result()
     if not metrics.pop("finite"):
       non_finite(step, metrics)
@@ -146,8 +149,9 @@ def fit(
       waited, began, logged = 0.0, ended, step
     waited += max(0.0, ready - ended)
 
-  def move():
-    """Returns the next batch, and what was raised in its place."""
+  def move(step):
+    """Returns the batch of a step, and what was raised in its place."""
+    at(f"the batch of step {step}")
     try:
       return sharding.to_devices(next(batches), mesh), None
     except Exception as error:
@@ -161,10 +165,17 @@ def fit(
     if due:
       paused = time.perf_counter()
       if prepare is not None:
+        at(f"the statistics of batch norm at step {step}")
         state = prepare(state)
+
+      def check():
+        at(f"the evaluation at step {step}")
+        signals.check()
+
       with contextlib.suppress(Interrupted):
-        figures = evaluate(state, step, signals.check)
+        figures = evaluate(state, step, check)
       began += time.perf_counter() - paused
+    at(f"the checkpoint of step {step}")
     save(step, state, figures)
     if signals.received:
       raise errors.Terminated(
@@ -174,16 +185,17 @@ def fit(
   with _Signals() as signals, futures.ThreadPoolExecutor(1) as clock:
     if evaluate_first:
       settle(first, due=True)
-    batch, failure = move() if first < steps else (None, None)
+    batch, failure = move(first + 1) if first < steps else (None, None)
     for step in range(first + 1, steps + 1):
       if failure is not None:
         raise failure
       last = step == steps
+      at(f"step {step}, which may be being compiled")
       with jax.transfer_guard("disallow"):
         state, metrics = train_step(state, batch)
         ended = clock.submit(_when_ready, metrics)
         if not last:
-          batch, failure = move()
+          batch, failure = move(step + 1)
         ready = time.perf_counter()
         fetch()  # of the step before
       pending = (step, metrics, ended, ready)

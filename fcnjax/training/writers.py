@@ -1,5 +1,7 @@
 """Where a run writes: metrics.jsonl, TensorBoard events, the terminal."""
 
+from collections.abc import Iterator
+import contextlib
 import functools
 import json
 import math
@@ -20,17 +22,29 @@ def keep_until(path: pathlib.Path, step: int) -> None:
   """
   if not path.is_file():
     return
-  kept = []
-  for line in path.read_text().splitlines():
-    try:
-      record = json.loads(line)
-    except json.JSONDecodeError:
-      continue
-    if record["step"] <= step:
-      kept.append(line + "\n")
+  kept = [r for r in _records(path) if r["step"] <= step]
   new = path.with_suffix(".jsonl.new")
-  new.write_text("".join(kept))
+  with new.open("w") as file:
+    file.writelines(json.dumps(record) + "\n" for record in kept)
+    file.flush()
+    os.fsync(file.fileno())
   new.replace(path)
+
+
+def has(path: pathlib.Path, step: int, split: str) -> bool:
+  """Whether metrics.jsonl has a line of this step and split."""
+  return any(
+    (record["step"], record["split"]) == (step, split)
+    for record in _records(path)
+  )
+
+
+def _records(path: pathlib.Path) -> Iterator[dict[str, Any]]:
+  if not path.is_file():
+    return
+  for line in path.read_text().splitlines():
+    with contextlib.suppress(json.JSONDecodeError):  # Torn.
+      yield json.loads(line)
 
 
 def _plain(value: Any) -> Any:
