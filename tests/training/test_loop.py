@@ -1,5 +1,6 @@
 """The order of things in the loop, and the ways it stops."""
 
+import io
 import itertools
 import json
 import os
@@ -8,7 +9,9 @@ import signal
 import jax
 import jax.numpy as jnp
 import numpy as np
+import PIL.Image
 import pytest
+from tensorflow.python.summary import summary_iterator
 
 from fcnjax import errors
 from fcnjax.training import loop, sharding, state as states, writers
@@ -343,3 +346,22 @@ def test_nan_becomes_null_in_json(tmp_path):
     "mean_iou": None,
     "iou": [1.0, 1.0],
   }
+
+
+def test_tensorboard_events_are_read_by_tensorflow(tmp_path):
+  """And what is to be hidden of the run before: all from step 3 on."""
+  panel = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
+  writer = writers.Writer(tmp_path, resume=2)
+  writer.write(3, "train", {"loss": 0.75, "iou": [1.0]})
+  writer.images(4, "val", {"a": panel})
+  (file,) = tmp_path.glob("events.out.tfevents.*")  # before it is closed
+  version, start, loss, image = summary_iterator.summary_iterator(str(file))
+  writer.close()
+  assert version.file_version == "brain.Event:2"
+  assert (start.step, start.session_log.status) == (3, start.session_log.START)
+  (value,) = loss.summary.value
+  assert (loss.step, value.tag, value.simple_value) == (3, "train/loss", 0.75)
+  (value,) = image.summary.value
+  assert (image.step, value.tag) == (4, "val/a")
+  picture = PIL.Image.open(io.BytesIO(value.image.encoded_image_string))
+  np.testing.assert_array_equal(picture, panel)
