@@ -64,7 +64,7 @@ class Checkpoints:
       raise errors.InputError(
         f"{directory} is missing: the run has saved no checkpoint yet."
       )
-    self._directory = directory.resolve()
+    self.directory = directory.resolve()
     self._keep, self._every, self._writing = keep, every, writing
     self._thread = futures.ThreadPoolExecutor(1, "checkpoints")
     self._saving: futures.Future[None] | None = None
@@ -77,7 +77,7 @@ class Checkpoints:
         shutil.rmtree(deleted)
     _wait_for_all("checkpoints opened")
     for step in sorted(
-      int(p.name) for p in self._directory.iterdir() if p.name.isdecimal()
+      int(p.name) for p in self.directory.iterdir() if p.name.isdecimal()
     ):
       try:
         self._scores[step] = seals.read(self._folder(step))["mean_iou"]
@@ -85,7 +85,7 @@ class Checkpoints:
         self._pass_over(step, error)
 
   def _folder(self, step: int) -> pathlib.Path:
-    return self._directory / str(step)
+    return self.directory / str(step)
 
   @property
   def steps(self) -> list[int]:
@@ -93,9 +93,14 @@ class Checkpoints:
     return sorted(self._scores)
 
   @property
+  def set_aside(self) -> list[str]:
+    """The names of the damaged checkpoints, of earlier starts too."""
+    return sorted(path.name for path in self.directory.glob("*.damaged*"))
+
+  @property
   def incomplete(self) -> list[int]:
     """The steps whose writing was begun and not ended."""
-    names = self._directory.glob("*.incomplete")
+    names = self.directory.glob("*.incomplete")
     return sorted(int(p.stem) for p in names if p.stem.isdecimal())
 
   @property
@@ -142,7 +147,7 @@ class Checkpoints:
       return  # The run that is being read has just deleted it.
     self.damaged[step] = str(error)
     if self._writing and _is_first():
-      _rename(self._folder(step), _free_name(self._directory, step))
+      _rename(self._folder(step), _free_name(self.directory, step))
 
   def save(
     self, step: int, state: Any, *, mean_iou: float | None = None
@@ -158,7 +163,7 @@ class Checkpoints:
       SaveError: if it could not be written.
     """
     self.wait()
-    part = self._directory / f"{step}.incomplete"
+    part = self.directory / f"{step}.incomplete"
     try:
       if _is_first():
         shutil.rmtree(part, ignore_errors=True)
@@ -201,7 +206,7 @@ class Checkpoints:
 
   def _begin_to_delete(self, step: int) -> pathlib.Path:
     """Takes a checkpoint's name from it; returns what is to be removed."""
-    deleted = self._directory / f"{step}.deleted"
+    deleted = self.directory / f"{step}.deleted"
     shutil.rmtree(deleted, ignore_errors=True)
     if self._folder(step).exists():
       _rename(self._folder(step), deleted)
@@ -211,7 +216,7 @@ class Checkpoints:
     words = " ".join(str(error).split())
     last = max(self._scores, default=0)
     return SaveError(
-      f"the checkpoint of step {step} cannot be written to {self._directory} "
+      f"the checkpoint of step {step} cannot be written to {self.directory} "
       f"({_shortened(words)}); mend that (free space, say), and the same "
       f"command resumes at step {last}."
     )

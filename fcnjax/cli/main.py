@@ -6,6 +6,7 @@ resumes), 1 anything else.
 
 import argparse
 from collections.abc import Sequence
+import errno
 import os
 import pathlib
 import signal
@@ -13,6 +14,9 @@ import sys
 import threading
 
 from fcnjax import _version, errors
+
+# What a disk, not the program, is to blame for.
+_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -354,6 +358,15 @@ def _main(argv: Sequence[str] | None) -> int:
     return error.code
   except BrokenPipeError:
     return 0
+  except OSError as error:
+    if error.errno not in _OF_THE_DISK:
+      raise
+    print(
+      f"fcnjax: {error.strerror}: {error.filename or 'while writing'}; mend "
+      "that, and the same command goes on.",
+      file=sys.stderr,
+    )
+    return 1
   return 0
 
 

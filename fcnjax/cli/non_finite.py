@@ -16,7 +16,7 @@ from fcnjax.training import loop, writers
 #   "skip":    the step changes nothing, and is counted;
 #   "restore": it goes back to its last checkpoint, and on from there at half
 #              the learning rate.
-POLICIES = ("stop", "skip", "restore")
+POLICIES = {word: word for word in ("stop", "skip", "restore")}
 
 # A run that skips more steps than a twentieth, or starts over more often, is
 # one that learns nothing.

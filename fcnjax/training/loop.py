@@ -136,11 +136,12 @@ def fit(
     pending = None
     at(f"the devices, at step {step}")
     metrics, ended = jax.device_get(metrics), ended.result()
-    if not metrics.pop("finite"):
-      non_finite(step, metrics)
+    finite = metrics.pop("finite")
+    figures = {name: float(value) for name, value in metrics.items()}
+    if not finite:
+      non_finite(step, figures)
     if step % log_every == 0 or step == steps:
       elapsed = ended - began
-      figures = {name: float(value) for name, value in metrics.items()}
       figures["images_per_second"] = (step - logged) * batch_size / elapsed
       figures["data_wait"] = waited / elapsed
       figures |= more()

@@ -174,6 +174,13 @@ class Progress:
     if self._bar is not None:
       self._bar.update()
 
+  def back_to(self, step: int, why: str) -> None:
+    """Counts from an earlier step on; says why."""
+    self.say(f"{why}: back at step {step}, at a lower learning rate")
+    if self._bar is not None:
+      self._bar.n = step
+      self._bar.refresh()
+
   def figures(self, step: int, figures: dict[str, float]) -> None:
     """Shows loss, images a second and the share of time spent on data."""
     loss = f"loss {figures['loss']:.4g}"
