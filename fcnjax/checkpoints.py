@@ -1,163 +1,61 @@
-"""Checkpoints of a run: asynchronous, atomic, the latest and the best.
+"""Checkpoints of a run: asynchronous, atomic, sealed, and kept by a policy.
 
-The only file that knows Orbax.
+The only file that knows Orbax. Orbax writes and reads the arrays of one
+checkpoint; this file says where, when it is complete, and how long it stays:
+
+  40             complete: its arrays, and a seal (fcnjax/seals.py)
+  60.incomplete  being written, or left behind by a run that was killed
+  40.damaged     complete once, and found to be otherwise since
+  20.deleted     being deleted
+
+A name changes in one move, so that a kill at any instruction leaves every
+checkpoint that was complete. What is damaged or incomplete is passed over, and
+never deleted, but that a step's incomplete folder makes way when that step is
+saved again.
 """
 
-from collections.abc import Sequence
+from concurrent import futures
+import os
 import pathlib
-import re
+import shutil
 from typing import Any
 
 import jax
-import jax.numpy as jnp
+from jax.experimental import multihost_utils
+import numpy as np
 from orbax.checkpoint import v1 as ocp
 
-from fcnjax import errors
-from fcnjax.training import optimizers
+from fcnjax import errors, seals, trees
 
 
-def _flat(tree: Any) -> dict[str, Any]:
-  """Returns {path: leaf}; paths as the optimizer's groups see them."""
-  leaves = jax.tree_util.tree_leaves_with_path(tree)
-  return {optimizers.path_of(path): leaf for path, leaf in leaves}
-
-
-def difference(saved: Any, wanted: Any) -> str:
-  """Returns in words what differs between two trees of arrays, or "".
-
-  Args:
-    saved: tree of anything with a shape, as it lies in a checkpoint.
-    wanted: tree of anything with a shape, as the network has it.
-  """
-  saved, wanted = _flat(saved), _flat(wanted)
-  parts = []
-  for word, names in (
-    ("missing", sorted(wanted.keys() - saved.keys())),
-    ("unknown", sorted(saved.keys() - wanted.keys())),
-    (
-      "of another shape",
-      [
-        f"{name} {tuple(saved[name].shape)} for {tuple(wanted[name].shape)}"
-        for name in sorted(saved.keys() & wanted.keys())
-        if tuple(saved[name].shape) != tuple(wanted[name].shape)
-      ],
-    ),
-  ):
-    if names:
-      more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-      parts.append(f"{len(names)} {word}: {', '.join(names[:3])}{more}")
-  return "; ".join(parts)
-
-
-def merge(
-  theirs: Any,
-  ours: Any,
-  *,
-  drop: Sequence[str] = (),
-  widen: Sequence[str] = (),
-  where: str = "init_from",
-) -> tuple[Any, list[str]]:
-  """Returns `ours` with every array of `theirs` that has its path and shape.
-
-  Args:
-    theirs: variables of another network.
-    ours: variables of this one.
-    drop: regular expressions; a path that one of them is found in may stay as
-      it is in `ours`, or be left behind in `theirs`.
-    widen: regular expressions of kernels [h, w, c, d] that may take more
-      channels c in `ours`: those start from the mean of the others, as FCN's
-      depth channel does from red, green and blue.
-    where: what `theirs` is, for the message.
-
-  Returns:
-    The merged variables, and a line for each path that was dropped or widened.
-
-  Raises:
-    InputError: names what does not fit and is not dropped, or a pattern that
-      is no regular expression.
-  """
-  for word, patterns in (("init_drop", drop), ("init_widen", widen)):
-    for pattern in patterns:
-      try:
-        re.compile(pattern)
-      except re.error as error:
-        raise errors.InputError(
-          f"{word}: {pattern!r} is no regular expression ({error})."
-        ) from error
-  old, new = _flat(theirs), _flat(ours)
-  wider = {
-    name: _widened(old[name], new[name].shape[2])
-    for name in old.keys() & new.keys()
-    if _is_wider(new[name].shape, old[name].shape)
-    and any(re.search(pattern, name) for pattern in widen)
-  }
-  old |= wider
-  fits = {
-    name
-    for name in old.keys() & new.keys()
-    if tuple(old[name].shape) == tuple(new[name].shape)
-  }
-  dropped = sorted((old.keys() | new.keys()) - fits)
-  unnamed = [
-    name
-    for name in dropped
-    if not any(re.search(pattern, name) for pattern in drop)
-  ]
-  if unnamed:
-    raise errors.InputError(
-      f"{where} does not fit: {', '.join(unnamed[:4])}"
-      f"{' …' if len(unnamed) > 4 else ''}; name what may stay fresh or be "
-      "left behind in init_drop, as in --config.init_drop=\"('score',)\"."
-    )
-  lines = [
-    f"{name}: {'stays fresh' if name in new else 'left behind'}"
-    for name in dropped
-  ] + [
-    f"{name}: more channels, which start from the mean of the others"
-    for name in sorted(wider)
-  ]
-
-  def choose(path, leaf):
-    name = optimizers.path_of(path)
-    if name not in fits:
-      return leaf
-    return jax.device_put(old[name].astype(leaf.dtype), leaf.sharding)
-
-  return jax.tree_util.tree_map_with_path(choose, ours), lines
-
-
-def _is_wider(ours: Sequence[int], theirs: Sequence[int]) -> bool:
-  """Whether two kernels differ in the incoming channels alone, ours more."""
-  same = len(ours) == len(theirs) == 4 and ours[2] > theirs[2]
-  return same and (*ours[:2], ours[3]) == (*theirs[:2], theirs[3])
-
-
-def _widened(kernel: Any, channels: int) -> Any:
-  """Returns a kernel [h, w, channels, d]; what is new is the mean."""
-  mean = kernel.mean(axis=2, keepdims=True)
-  return jnp.concatenate(
-    [kernel, jnp.repeat(mean, channels - kernel.shape[2], axis=2)], axis=2
-  )
+class SaveError(errors.Stopped):
+  """A checkpoint could not be written; those before it are as they were."""
 
 
 class Checkpoints:
   """The checkpoints of one workdir.
 
-  Kept are the latest `keep` and the one with the best `mean_iou`. A
-  checkpoint appears under its step's name only when it is complete.
+  Kept are the latest `keep`, the one with the best mean IoU (the latest of
+  equals), and those of every `every` steps. Where a run has several processes,
+  each calls every method, in the same order; the first one writes the names.
   """
 
   def __init__(
-    self, directory: pathlib.Path, *, keep: int = 2, writing: bool = True
+    self,
+    directory: pathlib.Path,
+    *,
+    keep: int = 2,
+    every: int = 0,
+    writing: bool = True,
   ):
     """Opens the directory.
 
     Args:
       directory: is created if it is missing, for writing only.
       keep: number of latest checkpoints that are kept, at least 1.
-      writing: whether this is the run itself, which clears away what an
-        interrupted save left behind. Readers touch nothing: the run may be
-        saving at this moment.
+      every: checkpoints of multiples of so many steps are kept; 0 = of none.
+      writing: whether this is the run itself, which renames what is damaged.
+        Readers touch nothing: the run may be saving at this moment.
 
     Raises:
       InputError: if there is nothing to read.
@@ -166,36 +64,49 @@ class Checkpoints:
       raise errors.InputError(
         f"{directory} is missing: the run has saved no checkpoint yet."
       )
-    policies = ocp.training.preservation_policies
-    self._directory = directory
-    self._saving = None
-    self._checkpointer = ocp.training.Checkpointer(
-      directory.resolve(),
-      # Which steps are saved is decided by the training loop alone.
-      save_decision_policy=None,
-      preservation_policy=policies.AnyPreservationPolicy(
-        [
-          policies.LatestN(keep),
-          policies.BestN(
-            get_metric_fn=lambda metrics: metrics["mean_iou"],
-            n=1,
-            keep_checkpoints_without_metrics=False,
-          ),
-        ]
-      ),
-      cleanup_tmp_directories=writing,
-    )
+    self.directory = directory.resolve()
+    self._keep, self._every, self._writing = keep, every, writing
+    self._thread = futures.ThreadPoolExecutor(1, "checkpoints")
+    self._saving: futures.Future[None] | None = None
+    self._sound: set[int] = set()
+    self._scores: dict[int, float | None] = {}
+    self.damaged: dict[int, str] = {}  # step -> what is wrong, in words
+    if writing and _is_first():
+      directory.mkdir(parents=True, exist_ok=True)
+      for deleted in directory.glob("*.deleted"):
+        shutil.rmtree(deleted)
+    _wait_for_all("checkpoints opened")
+    for step in sorted(
+      int(p.name) for p in self.directory.iterdir() if p.name.isdecimal()
+    ):
+      try:
+        self._scores[step] = seals.read(self._folder(step))["mean_iou"]
+      except seals.BrokenError as error:
+        self._pass_over(step, error)
+
+  def _folder(self, step: int) -> pathlib.Path:
+    return self.directory / str(step)
 
   @property
   def steps(self) -> list[int]:
     """The steps that were saved, in ascending order."""
-    return sorted(c.step for c in self._checkpointer.checkpoints)
+    return sorted(self._scores)
+
+  @property
+  def set_aside(self) -> list[str]:
+    """The names of the damaged checkpoints, of earlier starts too."""
+    return sorted(path.name for path in self.directory.glob("*.damaged*"))
+
+  @property
+  def incomplete(self) -> list[int]:
+    """The steps whose writing was begun and not ended."""
+    names = self.directory.glob("*.incomplete")
+    return sorted(int(p.stem) for p in names if p.stem.isdecimal())
 
   @property
   def latest(self) -> int | None:
-    """The last step that was saved, or None."""
-    found = self._checkpointer.latest
-    return None if found is None else found.step
+    """The last step whose checkpoint is sound, or None."""
+    return self._first_sound(sorted(self._scores, reverse=True))
 
   @property
   def best(self) -> int | None:
@@ -203,28 +114,123 @@ class Checkpoints:
 
     Without any mean IoU it is the latest step, and None without any step.
     """
-    scored = [c for c in self._checkpointer.checkpoints if c.metrics]
-    if not scored:
-      return self.latest
-    return max(scored, key=lambda c: (c.metrics["mean_iou"], c.step)).step
+    scored = [s for s, score in self._scores.items() if score is not None]
+    found = self._first_sound(
+      sorted(scored, key=lambda s: (self._scores[s], s), reverse=True)
+    )
+    return self.latest if found is None else found
+
+  def _first_sound(self, steps: list[int]) -> int | None:
+    """Returns the first of the steps whose checkpoint is as it was written."""
+    for step in steps:
+      if self._is_sound(step):
+        return step
+      del self._scores[step]
+    return None
+
+  def _is_sound(self, step: int) -> bool:
+    sound = True
+    if _is_first() and step not in self._sound:
+      try:
+        seals.check(self._folder(step))
+        self._sound.add(step)
+      except seals.BrokenError as error:
+        self._pass_over(step, error)
+        sound = False
+    if jax.process_count() > 1:
+      sound = bool(multihost_utils.broadcast_one_to_all(np.bool_(sound)))
+    return sound
+
+  def _pass_over(self, step: int, error: seals.BrokenError) -> None:
+    """Notes what is damaged and, since it will be saved again, renames it."""
+    if not self._folder(step).exists():
+      return  # The run that is being read has just deleted it.
+    self.damaged[step] = str(error)
+    if self._writing and _is_first():
+      _rename(self._folder(step), _free_name(self.directory, step))
 
   def save(
     self, step: int, state: Any, *, mean_iou: float | None = None
   ) -> None:
-    """Begins to save; a save before it is waited for and its failure raised."""
+    """Begins to save; a save before it is waited for and its failure raised.
+
+    Args:
+      step: one that was saved before is replaced.
+      state: tree of arrays; is copied before this returns.
+      mean_iou: of the state, if it was evaluated.
+
+    Raises:
+      SaveError: if it could not be written.
+    """
     self.wait()
-    self._saving = self._checkpointer.save_async(
-      step,
-      state,
-      force=True,
-      metrics=None if mean_iou is None else {"mean_iou": mean_iou},
+    part = self.directory / f"{step}.incomplete"
+    try:
+      if _is_first():
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir()
+      _wait_for_all(f"checkpoint {step}")
+      writing = ocp.save_async(part / "state", state)
+    except Exception as error:
+      raise self._failed(step, error) from error
+    self._saving = self._thread.submit(
+      self._complete, step, part, writing, mean_iou
+    )
+
+  def _complete(self, step, part, writing, mean_iou) -> None:
+    """Seals what Orbax has written and gives it its name; for the thread."""
+    try:
+      writing.result()
+      if _is_first():
+        seals.write(part, {"step": step, "mean_iou": mean_iou})
+        replaced = self._begin_to_delete(step)
+        _rename(part, self._folder(step))
+        shutil.rmtree(replaced, ignore_errors=True)
+    except Exception as error:
+      raise self._failed(step, error) from error
+    self._scores[step] = mean_iou
+    self._sound.add(step)
+    for old in self._superfluous():
+      del self._scores[old]
+      self._sound.discard(old)
+      if _is_first():
+        shutil.rmtree(self._begin_to_delete(old), ignore_errors=True)
+
+  def _superfluous(self) -> list[int]:
+    kept = set(self.steps[-self._keep :])
+    scored = {s: v for s, v in self._scores.items() if v is not None}
+    if scored:
+      kept.add(max(scored, key=lambda s: (scored[s], s)))
+    if self._every:
+      kept |= {step for step in self.steps if step % self._every == 0}
+    return [step for step in self.steps if step not in kept]
+
+  def _begin_to_delete(self, step: int) -> pathlib.Path:
+    """Takes a checkpoint's name from it; returns what is to be removed."""
+    deleted = self.directory / f"{step}.deleted"
+    shutil.rmtree(deleted, ignore_errors=True)
+    if self._folder(step).exists():
+      _rename(self._folder(step), deleted)
+    return deleted
+
+  def _failed(self, step: int, error: Exception) -> SaveError:
+    words = " ".join(str(error).split())
+    last = max(self._scores, default=0)
+    return SaveError(
+      f"the checkpoint of step {step} cannot be written to {self.directory} "
+      f"({_shortened(words)}); mend that (free space, say), and the same "
+      f"command resumes at step {last}."
     )
 
   def wait(self) -> None:
-    """Waits until everything is saved; raises what went wrong."""
+    """Waits until everything is saved, on all processes.
+
+    Raises:
+      SaveError: if it could not be written.
+    """
     if self._saving is not None:
       saving, self._saving = self._saving, None
       saving.result()
+      _wait_for_all("checkpoint saved")
 
   def restore(self, step: int, abstract: Any) -> Any:
     """Returns the state of `step`, placed by `abstract`'s shardings.
@@ -234,21 +240,59 @@ class Checkpoints:
       abstract: tree of jax.ShapeDtypeStruct, with shardings.
 
     Raises:
-      InputError: if the checkpoint is of another network.
+      InputError: if the checkpoint is damaged, or of another network.
     """
-    found = difference(self.tree(step), abstract)
+    if not self._is_sound(step):
+      raise errors.InputError(
+        f"{self._folder(step)} is damaged ({self.damaged.get(step)}); give "
+        "another checkpoint."
+      )
+    found = trees.difference(self.tree(step), abstract)
     if found:
       raise errors.InputError(
-        f"{self._directory / str(step)} is of another network or optimizer "
+        f"{self._folder(step)} is of another network or optimizer "
         f"({found}); give another --workdir, or the config it was trained with."
       )
-    return self._checkpointer.load(step, abstract)
+    return ocp.load(self._folder(step) / "state", abstract)
 
   def tree(self, step: int) -> Any:
     """Returns the tree of a checkpoint; its leaves have shape and dtype."""
-    return self._checkpointer.metadata(step).metadata
+    return ocp.metadata(self._folder(step) / "state").metadata
 
   def close(self) -> None:
     """Waits, then lets go of the directory."""
-    self.wait()
-    self._checkpointer.close()
+    try:
+      self.wait()
+    finally:
+      self._thread.shutdown()
+
+
+def _is_first() -> bool:
+  """Whether this is the process that renames and deletes."""
+  return jax.process_index() == 0
+
+
+def _wait_for_all(what: str) -> None:
+  if jax.process_count() > 1:
+    multihost_utils.sync_global_devices(what)
+
+
+def _rename(old: pathlib.Path, new: pathlib.Path) -> None:
+  """Renames, and makes that outlast a power failure."""
+  old.rename(new)
+  descriptor = os.open(new.parent, os.O_RDONLY)
+  try:
+    os.fsync(descriptor)
+  finally:
+    os.close(descriptor)
+
+
+def _free_name(directory: pathlib.Path, step: int) -> pathlib.Path:
+  path, number = directory / f"{step}.damaged", 1
+  while path.exists():
+    path, number = directory / f"{step}.damaged.{number}", number + 1
+  return path
+
+
+def _shortened(words: str) -> str:
+  return words if len(words) <= 300 else f"{words[:300]} …"

@@ -1,4 +1,4 @@
-"""What is told to the user in one line."""
+"""What is told to the user in one line, and the exit code it means."""
 
 
 class InputError(ValueError):
@@ -7,3 +7,25 @@ class InputError(ValueError):
   The message is one line that says what was got, what was expected and what
   to do. The commands print it and exit with code 2; nothing was overwritten.
   """
+
+  code = 2
+
+
+class Stopped(RuntimeError):  # noqa: N818
+  """A run ended before its last step; its checkpoints are as they were.
+
+  The message is one line that says why, and what to do. The commands print it
+  and exit with `code`.
+  """
+
+  code = 1
+
+
+class Terminated(Stopped):
+  """Someone stopped the run, whose state was saved: start it again.
+
+  Exit code 75 says "try again later" to schedulers (EX_TEMPFAIL of sysexits.h):
+  the same command resumes.
+  """
+
+  code = 75

@@ -1,6 +1,9 @@
 """Latest and best, exact round trips, and differences in words."""
 
-import json
+import pathlib
+import shutil
+import subprocess
+import sys
 
 import chex
 import jax
@@ -60,33 +63,158 @@ def test_the_latest_and_the_best_are_kept(tmp_path):
   saved.wait()
   assert (saved.latest, saved.best, saved.steps) == (7, 5, [5, 6, 7])
   saved.close()
-  assert sorted(int(p.name) for p in tmp_path.iterdir()) == [5, 6, 7]
+  assert sorted(p.name for p in tmp_path.iterdir()) == ["5", "6", "7"]
+
+
+def test_a_checkpoint_of_every_so_many_steps_stays(tmp_path):
+  saved = checkpoints.Checkpoints(tmp_path, keep=1, every=4)
+  for step in range(1, 10):
+    saved.save(step, _state(step))
+  saved.close()
+  assert saved.steps == [4, 8, 9]
 
 
 def test_a_reader_leaves_a_save_that_is_under_way_alone(tmp_path):
-  saved = checkpoints.Checkpoints(tmp_path)
-  saved.save(1, _state(1))
-  saved.close()
-  under_way = tmp_path / "2.orbax-checkpoint-tmp"
+  _saved(tmp_path, 1)
+  under_way = tmp_path / "2.incomplete"
   (under_way / "state").mkdir(parents=True)
+  (tmp_path / "0.deleted").mkdir()
+  _cut(tmp_path / "1" / "seal.json")
   reader = checkpoints.Checkpoints(tmp_path, writing=False)
-  assert reader.steps == [1]
+  assert (reader.steps, reader.latest) == ([], None)
+  assert reader.damaged == {1: "seal.json cannot be read"}
   reader.close()
-  assert under_way.is_dir()
+  names = sorted(path.name for path in tmp_path.iterdir())
+  assert names == ["0.deleted", "1", "2.incomplete"]
   with pytest.raises(errors.InputError, match="no checkpoint yet"):
     checkpoints.Checkpoints(tmp_path / "nothing", writing=False)
   assert not (tmp_path / "nothing").exists()
 
 
-def test_an_unfinished_save_is_not_the_latest(tmp_path):
+def test_what_a_kill_left_behind_is_no_checkpoint(tmp_path):
+  _saved(tmp_path, 1, 2)
+  # Killed while 3 was written, and before it while 0 was deleted.
+  (tmp_path / "3.incomplete" / "state").mkdir(parents=True)
+  (tmp_path / "3.incomplete" / "state" / "torn").touch()
+  (tmp_path / "0.deleted").mkdir()
+  again = checkpoints.Checkpoints(tmp_path)
+  assert (again.latest, again.incomplete, again.damaged) == (2, [3], {})
+  # It stays until its step is saved again.
+  assert (tmp_path / "3.incomplete" / "state" / "torn").exists()
+  assert not (tmp_path / "0.deleted").exists()
+  again.save(3, _state(3))
+  again.close()
+  assert (again.latest, again.incomplete) == (3, [])
+  again = checkpoints.Checkpoints(tmp_path)
+  chex.assert_trees_all_equal(again.restore(3, _abstract(_state())), _state(3))
+  again.close()
+
+
+def _saved(path, *steps, **words):
+  saved = checkpoints.Checkpoints(path, **words)
+  for step in steps:
+    saved.save(step, _state(step), mean_iou=step / 10)
+  saved.close()
+
+
+def _cut(path):
+  path.write_bytes(path.read_bytes()[:-1])
+
+
+def _flip(path):
+  whole = bytearray(path.read_bytes())
+  whole[len(whole) // 2] ^= 4
+  path.write_bytes(whole)
+
+
+@pytest.mark.parametrize("spoil", [_cut, _flip, pathlib.Path.unlink])
+def test_a_spoilt_file_of_any_kind_is_passed_over_and_kept(tmp_path, spoil):
+  """Every file of a checkpoint, one after another."""
+  _saved(tmp_path / "all", 1, 2)
+  files = [
+    path.relative_to(tmp_path / "all" / "2")
+    for path in (tmp_path / "all" / "2").rglob("*")
+    if path.is_file() and path.stat().st_size
+  ]
+  assert len(files) > 8
+  for number, file in enumerate(files):
+    copy = tmp_path / str(number)
+    shutil.copytree(tmp_path / "all", copy)
+    spoil(copy / "2" / file)
+    spoilt = _contents(copy / "2")
+    again = checkpoints.Checkpoints(copy)
+    assert (again.latest, again.best, again.steps) == (1, 1, [1])
+    assert file.name in again.damaged[2]
+    assert _contents(copy / "2.damaged") == spoilt
+    # The run comes to the same step, and all is as before.
+    again.save(2, _state(2), mean_iou=0.2)
+    again.close()
+    again = checkpoints.Checkpoints(copy)
+    assert (again.latest, again.best) == (2, 2)
+    state = again.restore(2, _abstract(_state()))
+    chex.assert_trees_all_equal(state, _state(2))
+    again.close()
+
+
+def _contents(folder):
+  return {p.name: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_a_damaged_checkpoint_cannot_be_asked_for(tmp_path):
+  _saved(tmp_path, 1, 2)
+  _flip(next((tmp_path / "1" / "state" / "state" / "d").iterdir()))
+  reader = checkpoints.Checkpoints(tmp_path, writing=False)
+  with pytest.raises(errors.InputError, match=r"1 is damaged \(state/state/d"):
+    reader.restore(1, _abstract(_state()))
+  reader.close()
+
+
+def test_a_step_that_is_saved_again_is_replaced(tmp_path):
+  """As when an evaluation was left, and done later."""
   saved = checkpoints.Checkpoints(tmp_path)
   saved.save(1, _state(1))
+  saved.save(2, _state(2), mean_iou=0.1)
+  saved.wait()
+  assert saved.best == 2
+  saved.save(1, _state(5), mean_iou=0.3)
+  saved.wait()
+  assert saved.best == 1
   saved.close()
-  # What a kill during a write leaves behind.
-  (tmp_path / "2.orbax-checkpoint-tmp").mkdir()
-  (tmp_path / "2.orbax-checkpoint-tmp" / "state").mkdir()
   again = checkpoints.Checkpoints(tmp_path)
-  assert again.latest == 1
+  chex.assert_trees_all_equal(again.restore(1, _abstract(_state())), _state(5))
+  assert again.best == 1
+  again.close()
+
+
+def test_a_full_disk_is_told_and_leaves_what_was_there(tmp_path):
+  """No file may be longer than so many bytes, as if the disk ended there."""
+  program = (
+    "import pathlib, resource, sys; from fcnjax import checkpoints, errors\n"
+    "import jax.numpy as jnp\n"
+    "saved = checkpoints.Checkpoints(pathlib.Path(sys.argv[1]))\n"
+    "saved.save(1, {'x': jnp.zeros(100)})\n"
+    "saved.wait()\n"
+    "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
+    "import numpy as np\n"
+    "big = jnp.asarray(np.random.default_rng(0).normal(size=100_000))\n"
+    "try:\n"
+    "  saved.save(2, {'x': big})\n"
+    "  saved.close()\n"
+    "except errors.Stopped as error:\n"
+    "  print(error, saved.latest)\n"
+  )
+  done = subprocess.run(
+    [sys.executable, "-c", program, str(tmp_path)],
+    capture_output=True,
+    text=True,
+    timeout=100,
+    check=True,
+  )
+  assert "checkpoint of step 2 cannot be written" in done.stdout, done.stderr
+  assert "File too large" in done.stdout
+  assert "resumes at step 1. 1" in done.stdout
+  again = checkpoints.Checkpoints(tmp_path)
+  assert (again.steps, again.latest, again.incomplete) == ([1], 1, [2])
   again.close()
 
 
@@ -101,48 +229,3 @@ def test_another_network_is_told_in_words(tmp_path):
   with pytest.raises(errors.InputError, match="2 missing: .*2 unknown: "):
     saved.restore(1, _abstract(renamed))
   saved.close()
-
-
-def test_merge_takes_what_fits_and_names_what_does_not():
-  theirs = {"params": {"conv": jnp.ones((2, 2)), "score": jnp.ones((2, 5))}}
-  ours = {"params": {"conv": jnp.zeros((2, 2)), "score": jnp.zeros((2, 3))}}
-  with pytest.raises(errors.InputError, match="params/score"):
-    checkpoints.merge(theirs, ours)
-  merged, lines = checkpoints.merge(theirs, ours, drop=("score",))
-  np.testing.assert_array_equal(merged["params"]["conv"], 1)
-  np.testing.assert_array_equal(merged["params"]["score"], 0)
-  assert lines == ["params/score: stays fresh"]
-
-
-def test_metrics_are_json(tmp_path):
-  saved = checkpoints.Checkpoints(tmp_path)
-  saved.save(3, _state(3), mean_iou=0.25)
-  saved.close()
-  files = list((tmp_path / "3" / "metrics").rglob("metrics"))
-  assert any(json.loads(f.read_text()) == {"mean_iou": 0.25} for f in files)
-
-
-def test_a_kernel_that_sees_more_channels_starts_from_the_mean_of_the_others():
-  random = np.random.default_rng(0)
-  kernel = random.normal(size=(3, 3, 3, 2)).astype(np.float32)
-  theirs = {"conv1_1": {"kernel": jnp.asarray(kernel)}}
-  ours = {"conv1_1": {"kernel": jnp.zeros((3, 3, 5, 2))}}
-  with pytest.raises(errors.InputError, match="conv1_1/kernel"):
-    checkpoints.merge(theirs, ours)
-  merged, lines = checkpoints.merge(theirs, ours, widen=("conv1_1",))
-  expected = np.repeat(kernel.mean(2, keepdims=True), 2, axis=2)
-  expected = np.concatenate([kernel, expected], axis=2)
-  np.testing.assert_allclose(merged["conv1_1"]["kernel"], expected, rtol=1e-6)
-  assert lines == [
-    "conv1_1/kernel: more channels, which start from the mean of the others"
-  ]
-  # Fewer channels, or another number of outputs, is another network.
-  for shape in ((3, 3, 2, 2), (3, 3, 5, 4)):
-    other = {"conv1_1": {"kernel": jnp.zeros(shape)}}
-    with pytest.raises(errors.InputError, match="does not fit"):
-      checkpoints.merge(theirs, other, widen=("conv1_1",))
-
-
-def test_a_pattern_of_init_widen_is_checked():
-  with pytest.raises(errors.InputError, match="init_widen: '\\['"):
-    checkpoints.merge({}, {}, widen=("[",))

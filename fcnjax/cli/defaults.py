@@ -20,6 +20,12 @@ def get_config() -> ml_collections.ConfigDict:
       "eval_every": 200,  # steps; an evaluated step is also saved
       "checkpoint_every": 200,  # steps
       "keep_checkpoints": 2,  # the latest n; the best is kept besides
+      "keep_every": 0,  # those of multiples of so many steps are kept, too
+      # What a loss or gradient that is not finite does: "stop" ends the run;
+      # "skip" leaves the step out; "restore" goes back to the last checkpoint,
+      # and on at half the learning rate. The batch is kept in nonfinite/.
+      "nan_policy": "stop",
+      "watchdog_seconds": 600.0,  # of silence, which is then told; 0 = never
       "precision": "float32",  # or "bfloat16": what the network computes in
       "ema_decay": 0.0,  # of averaged parameters, which are then evaluated
       # Batches, from the first on, over which batch norm's statistics are

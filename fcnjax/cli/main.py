@@ -1,10 +1,12 @@
 """fcnjax COMMAND: arguments, and errors as one line with an exit code.
 
-0 done, 2 the user's input was wrong, 1 anything else.
+0 done, 2 the user's input was wrong, 75 stopped and saved (the same command
+resumes), 1 anything else.
 """
 
 import argparse
 from collections.abc import Sequence
+import errno
 import os
 import pathlib
 import signal
@@ -12,6 +14,9 @@ import sys
 import threading
 
 from fcnjax import _version, errors
+
+# What a disk, not the program, is to blame for.
+_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -348,20 +353,21 @@ def _main(argv: Sequence[str] | None) -> int:
         "--help."
       )
     _run(arguments, overrides)
-  except errors.InputError as error:
-    return _failed(error, 2)
+  except (errors.InputError, errors.Stopped) as error:
+    print(f"fcnjax: {' '.join(str(error).split())}", file=sys.stderr)
+    return error.code
   except BrokenPipeError:
     return 0
-  except RuntimeError as error:
-    if type(error).__name__ not in ("NonFiniteError", "Terminated"):
+  except OSError as error:
+    if error.errno not in _OF_THE_DISK:
       raise
-    return _failed(error, 1)
+    print(
+      f"fcnjax: {error.strerror}: {error.filename or 'while writing'}; mend "
+      "that, and the same command goes on.",
+      file=sys.stderr,
+    )
+    return 1
   return 0
-
-
-def _failed(error: Exception, code: int) -> int:
-  print(f"fcnjax: {' '.join(str(error).split())}", file=sys.stderr)
-  return code
 
 
 if __name__ == "__main__":

@@ -1,14 +1,13 @@
 """fcnjax train: one run from its config to its report, top to bottom."""
 
+from collections.abc import Callable, Iterable, Iterator
 import contextlib
 import functools
 import itertools
 import pathlib
-import re
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
@@ -16,7 +15,10 @@ from fcnjax import checkpoints, errors
 from fcnjax.cli import (
   batches as batches_lib,
   build,
+  device_memory,
   evaluate as evaluate_command,
+  init_from,
+  non_finite,
   open_data,
   workdir,
 )
@@ -32,6 +34,7 @@ from fcnjax.training import (
   state as states,
   statistics,
   step as steps,
+  watchdog,
   writers,
 )
 
@@ -53,7 +56,7 @@ def run(config: ml_collections.ConfigDict, path: pathlib.Path) -> None:
   Raises:
     InputError: if config, data or workdir are wrong: before config.json is
       written or a step is made, as far as can be known then.
-    NonFiniteError, Terminated: see fcnjax/training/loop.py.
+    Stopped: the run ended before its last step; see `errors` and `loop`.
   """
   with contextlib.ExitStack() as resources:
     done = _run(config, path, resources)
@@ -110,6 +113,7 @@ def _run(
     build.NORMALIZATIONS, config.loss.normalization, "loss.normalization"
   )
   remat = build.chosen(build.REMATS, config.remat, "remat")
+  policy = build.chosen(non_finite.POLICIES, config.nan_policy, "nan_policy")
   excluded = evaluate_command.excluded(config, classes)
   balance = build.chosen(build.BALANCES, config.loss.balance, "loss.balance")
   if config.statistics_batches and "batch_stats" not in shapes:
@@ -146,25 +150,33 @@ def _run(
   )
   resources.enter_context(workdir.locked(path))
   saved = checkpoints.Checkpoints(
-    path / "checkpoints", keep=config.keep_checkpoints
+    path / "checkpoints",
+    keep=config.keep_checkpoints,
+    every=config.keep_every,
   )
   resources.callback(saved.close)
-  finished = saved.latest is not None and saved.latest >= config.steps
+  latest = saved.latest
+  _tell_of_damage(saved)
+  finished = latest is not None and latest >= config.steps
   split = config.data.eval_split if test is None else config.data.test_split
   if finished and evaluate_command.holds(path, split=split, step=saved.best):
     print(
-      f"{path} is finished: step {saved.latest} of {config.steps}. Raise "
+      f"{path} is finished: step {latest} of {config.steps}. Raise "
       "--config.steps to train on; nothing was changed."
     )
     return None
-  if saved.latest is not None:
-    state = saved.restore(saved.latest, abstract)
-    print(f"resuming {path} at step {saved.latest} of {config.steps}")
-  elif config.init_from:
-    state = _start_from(config, create())
-  else:
-    state = create()
+
+  def begin(step: int | None) -> states.TrainState:
+    if step is not None:
+      return saved.restore(step, abstract)
+    if config.init_from:
+      return init_from.start_from(config, create())
+    return create()
+
+  state = begin(latest)
   first = int(state.step)
+  if latest is not None:
+    print(f"resuming {path} at step {latest} of {config.steps}")
 
   # 4. The batches from there on.
   train = open_data.with_pixel_weights(config, train, path / "cache")
@@ -176,10 +188,6 @@ def _run(
   training_batches = batches_lib.create(
     config, train, mesh, path=makers, cache=path / "cache"
   )
-  batches = resources.enter_context(
-    contextlib.closing(training_batches.start(first))
-  )
-
   # 5. Functions of the state: a step, an evaluation, a checkpoint.
   train_step = jax.jit(
     functools.partial(
@@ -197,16 +205,21 @@ def _run(
       takes_label=getattr(model, "takes_label", False),
       trained=optimizers.trained(shapes["params"], config.optimizer.groups),
       remat=remat,
+      skip=policy == "skip",
     ),
     donate_argnums=0,
     out_shardings=sharding.replicated(mesh),
   )
 
-  def evaluate(state: states.TrainState, step: int) -> dict[str, Any]:
+  def evaluate(
+    state: states.TrainState, step: int, check: Callable[[], None]
+  ) -> dict[str, Any]:
     predict = predictor(state.variables(averaged=True))
     matrix = evaluation.evaluate(
       predict,
-      examples.evaluation_examples(val, workers=config.data.workers),
+      _checked(
+        examples.evaluation_examples(val, workers=config.data.workers), check
+      ),
       num_classes=len(classes),
       batch_size=config.evaluation.batch_size,
       multiple=build.bucket(config),
@@ -252,32 +265,69 @@ def _run(
     print(line)
   workdir.write(path, record)
   main = jax.process_index() == 0
-  writer = writers.Writer(path, resume=first, active=main)
-  resources.callback(writer.close)
   progress = writers.Progress(start=first, total=config.steps, active=main)
   resources.callback(progress.close)
   if main and first < config.steps:
     on_cpu = jax.default_backend() == "cpu"
     slow = "; on a CPU that may take minutes" if on_cpu else ""
     print(f"compiling the first step{slow}", flush=True)
-  loop.fit(
-    state,
-    train_step,
-    batches,
-    mesh=mesh,
-    steps=config.steps,
-    batch_size=config.batch_size,
-    log_every=config.log_every,
-    eval_every=config.eval_every,
-    checkpoint_every=config.checkpoint_every,
-    writer=writer,
-    progress=progress,
-    evaluate=evaluate,
-    save=save,
-    names=training_batches.names,
-    more=training_batches.figures,
-    prepare=with_statistics if config.statistics_batches else None,
+  dog = resources.enter_context(
+    watchdog.Watchdog(config.watchdog_seconds, progress.say, path / "hang.txt")
   )
+  most = device_memory.limit()
+  needed = (0, 0)
+  if most is not None:
+    needed = device_memory.estimate(
+      config, model, size, shapes["params"], abstract, devices=mesh.size
+    )
+    if warning := device_memory.warning(needed, most):
+      print(warning)
+  resources.enter_context(device_memory.told(needed, most))
+  restored, times = None, 0
+  while True:
+    start = int(state.step)
+    due = start % config.eval_every == 0 or start == config.steps
+    with (
+      contextlib.closing(training_batches.start(start)) as batches,
+      contextlib.closing(
+        writers.Writer(path, resume=start, active=main)
+      ) as writer,
+    ):
+      try:
+        loop.fit(
+          state,
+          train_step,
+          batches,
+          mesh=mesh,
+          steps=config.steps,
+          batch_size=config.batch_size,
+          log_every=config.log_every,
+          eval_every=config.eval_every,
+          checkpoint_every=config.checkpoint_every,
+          writer=writer,
+          progress=progress,
+          evaluate=evaluate,
+          save=save,
+          non_finite=non_finite.handler(
+            policy, path / "nonfinite", training_batches, progress
+          ),
+          evaluate_first=start > 0
+          and due
+          and not writers.has(path / "metrics.jsonl", start, "val"),
+          at=dog.at,
+          more=training_batches.figures,
+          prepare=with_statistics if config.statistics_batches else None,
+        )
+        break
+      except loop.NonFiniteError as error:
+        if policy != "restore":
+          raise
+        saved.wait()
+        latest = saved.latest
+        times = times + 1 if latest == restored else 1
+        restored, state = latest, begin(latest)
+        state = non_finite.lower_rate(state, error, times)
+        progress.back_to(int(state.step), f"{error} (nan_policy=restore)")
   saved.wait()
 
   # 7. The best checkpoint, on the test split or else on the validation one.
@@ -289,6 +339,30 @@ def _run(
     val if test is None else test,
   )
   return {"scores": scores, "split": split, "step": best}
+
+
+def _tell_of_damage(saved: checkpoints.Checkpoints) -> None:
+  """Prints which checkpoints are passed over; refuses to begin anew."""
+  for step, words in saved.damaged.items():
+    print(
+      f"checkpoint {step} is damaged ({words}): passed over, kept as "
+      f"{saved.directory}/{step}.damaged"
+    )
+  for step in saved.incomplete:
+    print(f"checkpoint {step} was not written to its end: passed over")
+  if saved.latest is None and saved.set_aside:
+    raise errors.InputError(
+      f"no checkpoint in {saved.directory} is sound "
+      f"({', '.join(saved.set_aside)} are damaged); give another --workdir, or "
+      "remove these folders to train from the start."
+    )
+
+
+def _checked(items: Iterable[Any], check: Callable[[], None]) -> Iterator[Any]:
+  """Yields the items, and calls `check` before each."""
+  for item in items:
+    check()
+    yield item
 
 
 def _check_masks(
@@ -320,44 +394,6 @@ def _check_tasks(config: ml_collections.ConfigDict) -> None:
       f"evaluation.task: {config.evaluation.task!r}, but a run is validated on "
       "its first task; score the second with fcnjax evaluate."
     )
-
-
-def _start_from(
-  config: ml_collections.ConfigDict, state: states.TrainState
-) -> states.TrainState:
-  """Returns the state with the parameters of the run, or runs, in `init_from`.
-
-  What does not fit stays fresh, or is left behind, only where `init_drop`
-  names it, and is printed.
-  """
-  theirs: dict[str, Any] = {}
-  for name, other in _runs(config.init_from):
-    their_config, _, _ = workdir.read(other, word="config.init_from")
-    found, step = workdir.restore(other, their_config, "best")
-    print(f"starting {name and name + ' '}from {other}, step {step}")
-    for collection, tree in found.items():
-      below = {name: tree} if name else tree
-      theirs[collection] = theirs.get(collection, {}) | below
-  variables, changes = checkpoints.merge(
-    theirs,
-    state.variables(),
-    drop=config.init_drop,
-    widen=config.init_widen,
-    where=config.init_from,
-  )
-  for line in changes:
-    print(f"  {line}")
-  params = variables.pop("params")
-  ema = None if state.ema is None else jax.tree.map(jnp.copy, params)
-  return state.replace(params=params, collections=variables, ema=ema)
-
-
-def _runs(word: str) -> list[tuple[str, pathlib.Path]]:
-  """Returns (part of the network, workdir) of "DIR" or "PART=DIR,PART=DIR"."""
-  if not re.match(r"\w+=", word):
-    return [("", pathlib.Path(word))]
-  parts = (entry.partition("=") for entry in word.split(","))
-  return [(name, pathlib.Path(path)) for name, _, path in parts]
 
 
 def _shapes(model: Any, shape: tuple[int, ...]) -> Any:

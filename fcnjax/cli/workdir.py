@@ -15,7 +15,16 @@ from fcnjax.cli import build, config as configs, defaults
 from fcnjax.models import folding
 
 # What may change between two starts of one run without a word.
-_FREE = ("log_every", "eval_every", "checkpoint_every", "mesh", "resolved")
+_FREE = (
+  "log_every",
+  "eval_every",
+  "checkpoint_every",
+  "keep_checkpoints",
+  "keep_every",
+  "watchdog_seconds",
+  "mesh",
+  "resolved",
+)
 
 
 def check(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from concurrent import futures
+import contextlib
 import signal
 import time
 from typing import Any
@@ -10,16 +11,17 @@ import jax
 from jax.sharding import Mesh
 import numpy as np
 
+from fcnjax import errors
 from fcnjax.training import sharding, writers
 from fcnjax.training.state import TrainState
 
 
-class NonFiniteError(RuntimeError):
+class NonFiniteError(errors.Stopped):
   """A loss or a gradient is infinite or not a number."""
 
 
-class Terminated(RuntimeError):  # noqa: N818
-  """SIGTERM or Ctrl-C came; the state was saved."""
+class Interrupted(Exception):  # noqa: N818
+  """An evaluation was left, since the run is to end."""
 
 
 class _Signals:
@@ -42,6 +44,11 @@ class _Signals:
       signal.signal(number, signal.SIG_DFL)
     self.received = signal.Signals(number).name
 
+  def check(self):
+    """Leaves what can be left at any time, if a signal came."""
+    if self.received:
+      raise Interrupted
+
   def __exit__(self, *exc):
     for number, handler in self._before.items():
       signal.signal(number, handler)
@@ -60,9 +67,11 @@ def fit(
   checkpoint_every: int,
   writer: writers.Writer,
   progress: writers.Progress,
-  evaluate: Callable[[TrainState, int], dict[str, Any]],
+  evaluate: Callable[..., dict[str, Any]],
   save: Callable[..., None],
-  names: Callable[[int], list[str]],
+  non_finite: Callable[[int, dict[str, float]], None],
+  evaluate_first: bool = False,
+  at: Callable[[str], None] = lambda what: None,
   prepare: Callable[[TrainState], TrainState] | None = None,
   more: Callable[[], dict[str, float]] = dict,
 ) -> TrainState:
@@ -93,17 +102,23 @@ def fit(
     checkpoint_every: steps between checkpoints; evaluated steps are saved too.
     writer: for the figures.
     progress: for the terminal.
-    evaluate: (state, step) -> the figures of the split "val".
+    evaluate: (state, step, check) -> the figures of the split "val". It calls
+      `check` often, which raises Interrupted where the run is to end: a grace
+      time may be shorter than an evaluation.
     save: (step, state, figures or None): begins to save a checkpoint.
-    names: step -> the files of that step's batch, for messages.
+    non_finite: called with a step's number and figures if its loss, gradient or
+      parameters are not finite; raises where that ends the run.
+    evaluate_first: whether the state that the run starts with is still to be
+      evaluated, since the run ended in the midst of that.
+    at: is told what the run waits for from now on, for a watchdog.
     prepare: what is done to a state before it is evaluated, saved and trained
       on (batch-norm statistics).
     more: figures of the batches, for the lines of the split "train".
 
   Raises:
-    NonFiniteError: names the step and the files of its batch. No checkpoint
-      after it is written; the last good one stays.
-    Terminated: after SIGTERM or Ctrl-C, when the state was saved.
+    NonFiniteError: by `non_finite`. No checkpoint after that step is written;
+      the last good one stays.
+    Terminated: after SIGTERM or Ctrl-C, when the state was given to `save`.
     Exception: whatever `batches` raises instead of a batch, after the steps
       before it were made, logged and saved.
   """
@@ -119,19 +134,14 @@ def fit(
       return
     step, metrics, ended, ready = pending
     pending = None
+    at(f"the devices, at step {step}")
     metrics, ended = jax.device_get(metrics), ended.result()
-    if not metrics.pop("finite"):
-      files = names(step - 1)
-      shown = ", ".join(files[:16]) + (", …" if len(files) > 16 else "")
-      raise NonFiniteError(
-        f"the loss is {metrics['loss']} and the gradient's norm "
-        f"{metrics['gradient_norm']} at step {step} (batch: {shown}); lower "
-        "optimizer.learning_rate, set optimizer.clip_norm, or look at these "
-        "files. The last good checkpoint stays."
-      )
+    finite = metrics.pop("finite")
+    figures = {name: float(value) for name, value in metrics.items()}
+    if not finite:
+      non_finite(step, figures)
     if step % log_every == 0 or step == steps:
       elapsed = ended - began
-      figures = {name: float(value) for name, value in metrics.items()}
       figures["images_per_second"] = (step - logged) * batch_size / elapsed
       figures["data_wait"] = waited / elapsed
       figures |= more()
@@ -140,46 +150,62 @@ def fit(
       waited, began, logged = 0.0, ended, step
     waited += max(0.0, ready - ended)
 
-  def move():
-    """Returns the next batch, and what was raised in its place."""
+  def move(step):
+    """Returns the batch of a step, and what was raised in its place."""
+    at(f"the batch of step {step}")
     try:
       return sharding.to_devices(next(batches), mesh), None
     except Exception as error:
       return None, error
 
+  def settle(step, *, due):
+    """Evaluates what is due, saves, and ends the run where that was asked."""
+    nonlocal state, began
+    fetch()
+    figures = None
+    if due:
+      paused = time.perf_counter()
+      if prepare is not None:
+        at(f"the statistics of batch norm at step {step}")
+        state = prepare(state)
+
+      def check():
+        at(f"the evaluation at step {step}")
+        signals.check()
+
+      with contextlib.suppress(Interrupted):
+        figures = evaluate(state, step, check)
+      began += time.perf_counter() - paused
+    at(f"the checkpoint of step {step}")
+    save(step, state, figures)
+    if signals.received:
+      raise errors.Terminated(
+        f"{signals.received} at step {step}: saved; the same command resumes."
+      )
+
   with _Signals() as signals, futures.ThreadPoolExecutor(1) as clock:
-    batch, failure = move() if first < steps else (None, None)
+    if evaluate_first:
+      settle(first, due=True)
+    batch, failure = move(first + 1) if first < steps else (None, None)
     for step in range(first + 1, steps + 1):
       if failure is not None:
         raise failure
       last = step == steps
+      at(f"step {step}, which may be being compiled")
       with jax.transfer_guard("disallow"):
         state, metrics = train_step(state, batch)
         ended = clock.submit(_when_ready, metrics)
         if not last:
-          batch, failure = move()
+          batch, failure = move(step + 1)
         ready = time.perf_counter()
         fetch()  # of the step before
       pending = (step, metrics, ended, ready)
       progress.step()
 
       due = last or step % eval_every == 0
-      figures = None
-      if due:
-        fetch()
-        paused = time.perf_counter()
-        if prepare is not None:
-          state = prepare(state)
-        figures = evaluate(state, step)
-        began += time.perf_counter() - paused
       ends = signals.received or failure is not None
       if due or step % checkpoint_every == 0 or ends:
-        fetch()
-        save(step, state, figures)
-      if signals.received and not last:
-        raise Terminated(
-          f"{signals.received} at step {step}: saved; the same command resumes."
-        )
+        settle(step, due=due)
   return state
 
 

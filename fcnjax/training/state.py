@@ -18,6 +18,10 @@ class TrainState:
     collections: every other collection (batch statistics, class centres),
       by name; the train step carries them and knows none.
     opt_state: the optimizer's state.
+    scale: float32 scalar, a factor of the learning rate: less than 1 after a
+      run was set back to a checkpoint since its loss was not finite.
+    skipped: int32 scalar, the number of steps done that changed nothing, since
+      their loss was not finite.
     ema: an exponential moving average of `params`, or None.
   """
 
@@ -27,6 +31,8 @@ class TrainState:
   params: Any
   collections: Any
   opt_state: Any
+  scale: Any
+  skipped: Any
   ema: Any = None
 
   def variables(self, *, averaged: bool = False) -> dict[str, Any]:
@@ -55,6 +61,8 @@ def create(
     params=params,
     collections=collections,
     opt_state=optimizer.init(params),
+    scale=jnp.float32(1),
+    skipped=jnp.int32(0),
     # A copy: the state is donated, and a buffer can be donated only once.
     ema=jax.tree.map(jnp.copy, params) if ema else None,
   )

@@ -108,6 +108,7 @@ def train_step(
   takes_label: bool = False,
   trained: Any = None,
   remat: str = "none",
+  skip: bool = False,
 ) -> tuple[TrainState, Metrics]:
   """Returns the state after one step and what is to be logged.
 
@@ -135,11 +136,13 @@ def train_step(
     trained: a tree like the parameters, of False where they are frozen: no
       gradient is computed for those. None: all are trained.
     remat: a word of `REMATS`; the step is the same.
+    skip: whether a step that is not finite changes nothing but the numbers of
+      steps done and skipped.
 
   Returns:
     The new state, and "loss" (of the whole batch, in units of
     `normalization`), "gradient_norm" and "finite" (bool): whether these, and
-    the new parameters and collections, are.
+    the new parameters and collections, are; with `skip`, "skipped_steps".
   """
   key = jax.random.fold_in(jax.random.key(seed), state.step)
   weights = losses.pixel_weights(
@@ -200,6 +203,7 @@ def train_step(
   updates, opt_state = optimizer.update(
     gradients, state.opt_state, state.params
   )
+  updates = jax.tree.map(lambda u: u * state.scale, updates)
   params = optax.apply_updates(state.params, updates)
   ema = state.ema
   if ema is not None:
@@ -215,11 +219,17 @@ def train_step(
     & jnp.isfinite(norm)
     & jnp.isfinite(optax.tree.norm(left)),
   }
-  state = TrainState(
+  new = state.replace(
     step=state.step + 1,
     params=params,
     collections=collections,
     opt_state=opt_state,
     ema=ema,
   )
-  return state, metrics
+  if skip:
+    same = state.replace(step=state.step + 1, skipped=state.skipped + 1)
+    new = jax.tree.map(
+      lambda x, y: jnp.where(metrics["finite"], x, y), new, same
+    )
+    metrics["skipped_steps"] = new.skipped
+  return new, metrics

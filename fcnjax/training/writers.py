@@ -1,11 +1,14 @@
 """Where a run writes: metrics.jsonl, TensorBoard events, the terminal."""
 
+from collections.abc import Iterator
+import contextlib
 import functools
 import json
 import math
 import os
 import pathlib
 import sys
+import time
 from typing import Any
 
 import numpy as np
@@ -20,17 +23,29 @@ def keep_until(path: pathlib.Path, step: int) -> None:
   """
   if not path.is_file():
     return
-  kept = []
-  for line in path.read_text().splitlines():
-    try:
-      record = json.loads(line)
-    except json.JSONDecodeError:
-      continue
-    if record["step"] <= step:
-      kept.append(line + "\n")
+  kept = [r for r in _records(path) if r["step"] <= step]
   new = path.with_suffix(".jsonl.new")
-  new.write_text("".join(kept))
+  with new.open("w") as file:
+    file.writelines(json.dumps(record) + "\n" for record in kept)
+    file.flush()
+    os.fsync(file.fileno())
   new.replace(path)
+
+
+def has(path: pathlib.Path, step: int, split: str) -> bool:
+  """Whether metrics.jsonl has a line of this step and split."""
+  return any(
+    (record["step"], record["split"]) == (step, split)
+    for record in _records(path)
+  )
+
+
+def _records(path: pathlib.Path) -> Iterator[dict[str, Any]]:
+  if not path.is_file():
+    return
+  for line in path.read_text().splitlines():
+    with contextlib.suppress(json.JSONDecodeError):  # Torn.
+      yield json.loads(line)
 
 
 def _plain(value: Any) -> Any:
@@ -69,16 +84,9 @@ class Writer:
     self._file = path.open("a")
 
   @functools.cached_property
-  def _events(self) -> Any:
-    """Opened by the first figures, not before the first step.
-
-    It loads protobuf, and torch where that is installed: seconds.
-    """
-    import tensorboardX
-
-    return tensorboardX.SummaryWriter(
-      str(self._workdir), purge_step=self._resume + 1 if self._resume else None
-    )
+  def _events(self) -> "_Events":
+    """Opened by the first figures, not before the first step."""
+    return _Events(self._workdir, resume=self._resume)
 
   def write(self, step: int, split: str, figures: dict[str, Any]) -> None:
     """Appends one object: step, split, then the figures."""
@@ -90,14 +98,16 @@ class Writer:
     self._file.flush()
     for name, value in record.items():
       if isinstance(value, int | float) and name != "step":
-        self._events.add_scalar(f"{split}/{name}", value, step)
+        self._events.scalar(f"{split}/{name}", value, step)
+    self._events.flush()
 
   def images(self, step: int, split: str, panels: dict[str, Any]) -> None:
     """Writes uint8 [h, w, 3] pictures as TensorBoard images."""
     if not self._active:
       return
     for name, panel in panels.items():
-      self._events.add_image(f"{split}/{name}", panel, step, dataformats="HWC")
+      self._events.image(f"{split}/{name}", panel, step)
+    self._events.flush()
 
   def close(self) -> None:
     """Makes everything durable and closes the files."""
@@ -108,6 +118,41 @@ class Writer:
     self._file.close()
     if "_events" in vars(self):
       self._events.close()
+
+
+class _Events:
+  """TensorBoard's events, written in the caller's thread.
+
+  tensorboardX's own writer has a thread that dies of a full disk, and a queue
+  that then waits for it for ever.
+  """
+
+  def __init__(self, folder: pathlib.Path, *, resume: int):
+    # Protobuf, and torch where that is installed: seconds.
+    from tensorboardX import event_file_writer, summary
+    from tensorboardX.proto import event_pb2
+
+    self._summary, self._proto = summary, event_pb2
+    self._file = event_file_writer.EventsWriter(str(folder / "events"))
+    if resume:  # What an earlier start wrote from here on is hidden.
+      start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+      self._write(step=resume + 1, session_log=start)
+
+  def _write(self, **fields):
+    self._file.write_event(self._proto.Event(wall_time=time.time(), **fields))
+
+  def scalar(self, name, value, step):
+    self._write(step=step, summary=self._summary.scalar(name, value))
+
+  def image(self, name, panel, step):
+    picture = self._summary.image(name, panel, dataformats="HWC")
+    self._write(step=step, summary=picture)
+
+  def flush(self):
+    self._file.flush()
+
+  def close(self):
+    self._file.close()
 
 
 class Progress:
@@ -128,6 +173,13 @@ class Progress:
     """Counts one step."""
     if self._bar is not None:
       self._bar.update()
+
+  def back_to(self, step: int, why: str) -> None:
+    """Counts from an earlier step on; says why."""
+    self.say(f"{why}: back at step {step}, at a lower learning rate")
+    if self._bar is not None:
+      self._bar.n = step
+      self._bar.refresh()
 
   def figures(self, step: int, figures: dict[str, float]) -> None:
     """Shows loss, images a second and the share of time spent on data."""

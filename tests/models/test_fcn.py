@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fcnjax import checkpoints, models, profile
+from fcnjax import models, profile, trees
 from fcnjax.models import fcn
 
 SIZE = (150, 121)  # Of the image in tests of numbers, pixels.
@@ -263,7 +263,7 @@ def test_a_finer_net_starts_from_the_coarse_predictions(features, stride, edge):
   coarse, finer = (_head(s, classes=3, channels=6) for s in (32, stride))
   params = _with_scores(_init(coarse, features))
   fresh = {"params": {"head": _init(finer, features)}}
-  merged, dropped = checkpoints.merge(
+  merged, dropped = trees.merge(
     {"params": {"head": params}}, fresh, drop=("score_pool",)
   )
   assert dropped

@@ -1,5 +1,6 @@
 """The order of things in the loop, and the ways it stops."""
 
+import io
 import itertools
 import json
 import os
@@ -8,8 +9,11 @@ import signal
 import jax
 import jax.numpy as jnp
 import numpy as np
+import PIL.Image
 import pytest
+from tensorflow.python.summary import summary_iterator
 
+from fcnjax import errors
 from fcnjax.training import loop, sharding, state as states, writers
 
 
@@ -30,7 +34,7 @@ class _Recorder:
     self.path = path
     self.events = []
 
-  def evaluate(self, state, step):
+  def evaluate(self, state, step, check):
     # What is in the file when an evaluation or a save begins?
     self.events.append(("evaluate", step, self.logged()))
     return {"mean_iou": step / 10}
@@ -45,13 +49,23 @@ class _Recorder:
 
 
 def _fit(
-  tmp_path, values=None, *, start=0, steps=6, prepare=None, train_step=_step
+  tmp_path,
+  values=None,
+  *,
+  start=0,
+  steps=6,
+  prepare=None,
+  train_step=_step,
+  non_finite=lambda step, metrics: pytest.fail(f"{step}: {metrics}"),
+  evaluate_first=False,
 ):
   values = itertools.repeat(1.0) if values is None else values
   mesh = sharding.create_mesh(data=1, batch_size=2)
   writer = writers.Writer(tmp_path, resume=start)
   recorder = _Recorder(tmp_path / "metrics.jsonl")
-  state = states.TrainState(jnp.int32(start), {}, {}, {})
+  state = states.TrainState(
+    jnp.int32(start), {}, {}, {}, jnp.float32(1), jnp.int32(0)
+  )
   try:
     loop.fit(
       jax.device_put(state, sharding.replicated(mesh)),
@@ -67,7 +81,8 @@ def _fit(
       progress=writers.Progress(start=start, total=steps),
       evaluate=recorder.evaluate,
       save=recorder.save,
-      names=lambda t: [f"file{t}.png"],
+      non_finite=non_finite,
+      evaluate_first=evaluate_first,
       prepare=prepare,
     )
   finally:
@@ -135,7 +150,7 @@ def test_waiting_is_what_the_device_waits(
   monkeypatch.setattr(loop, "_when_ready", when_ready)
   monkeypatch.setattr(loop.jax, "device_get", device_get)
 
-  def evaluate(self, state, step):
+  def evaluate(self, state, step, check):
     nonlocal now
     now += 100.0  # Which is nobody's waiting.
     return {"mean_iou": 0.0}
@@ -148,13 +163,32 @@ def test_waiting_is_what_the_device_waits(
     np.testing.assert_allclose(record["images_per_second"], images_per_second)
 
 
-def test_nan_names_step_and_files_and_saves_nothing_after(tmp_path):
-  recorder = None
-  with pytest.raises(loop.NonFiniteError) as error:
-    recorder = _fit(tmp_path, iter([1, 1, 1, 1, np.nan, 1, 1]))
-  assert recorder is None
-  assert "step 5" in str(error.value)
-  assert "file4.png" in str(error.value)
+def test_nothing_is_saved_or_logged_after_nan(tmp_path, monkeypatch):
+  saved = []
+  monkeypatch.setattr(
+    _Recorder, "save", lambda self, step, *_: saved.append(step)
+  )
+
+  def non_finite(step, metrics):
+    assert np.isnan(metrics["loss"])
+    raise loop.NonFiniteError(f"step {step}")
+
+  with pytest.raises(loop.NonFiniteError, match="step 4"):
+    _fit(tmp_path, iter([1, 1, 1, np.nan, 1, 1]), non_finite=non_finite)
+  assert saved == [3]
+  lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+  assert [json.loads(line)["step"] for line in lines] == [2]
+
+
+def test_a_run_may_go_on_after_nan(tmp_path):
+  found = []
+  recorder = _fit(
+    tmp_path,
+    iter([1, np.nan, 1, 1, np.nan, 1]),
+    non_finite=lambda step, metrics: found.append(step),
+  )
+  assert found == [2, 5]
+  assert recorder.logged() == [2, 4, 6]
 
 
 def test_sigterm_saves_this_step_and_ends(tmp_path):
@@ -165,9 +199,41 @@ def test_sigterm_saves_this_step_and_ends(tmp_path):
 
   before = signal.getsignal(signal.SIGTERM)
   # It came while the third batch was fetched: one ahead.
-  with pytest.raises(loop.Terminated, match="SIGTERM at step 2"):
+  with pytest.raises(errors.Terminated, match="SIGTERM at step 2"):
     _fit(tmp_path, values())
   assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_sigterm_leaves_an_evaluation_which_comes_first_when_resumed(
+  tmp_path, monkeypatch
+):
+  events, passes = [], 0
+
+  def evaluate(self, state, step, check):
+    nonlocal passes
+    passes += 1
+    if passes == 1:
+      os.kill(os.getpid(), signal.SIGTERM)
+    check()
+    events.append(("evaluate", step))
+    return {"mean_iou": 0.5}
+
+  def save(self, step, state, figures):
+    events.append(("save", step, figures and figures["mean_iou"]))
+
+  monkeypatch.setattr(_Recorder, "evaluate", evaluate)
+  monkeypatch.setattr(_Recorder, "save", save)
+  with pytest.raises(errors.Terminated, match="SIGTERM at step 4"):
+    _fit(tmp_path)
+  assert events == [("save", 3, None), ("save", 4, None)]
+  del events[:]
+  _fit(tmp_path, start=4, evaluate_first=True)
+  assert events == [
+    ("evaluate", 4),
+    ("save", 4, 0.5),
+    ("evaluate", 6),
+    ("save", 6, 0.5),
+  ]
 
 
 def test_a_batch_is_moved_before_the_loop_waits_for_figures(
@@ -280,3 +346,22 @@ def test_nan_becomes_null_in_json(tmp_path):
     "mean_iou": None,
     "iou": [1.0, 1.0],
   }
+
+
+def test_tensorboard_events_are_read_by_tensorflow(tmp_path):
+  """And what is to be hidden of the run before: all from step 3 on."""
+  panel = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
+  writer = writers.Writer(tmp_path, resume=2)
+  writer.write(3, "train", {"loss": 0.75, "iou": [1.0]})
+  writer.images(4, "val", {"a": panel})
+  (file,) = tmp_path.glob("events.out.tfevents.*")  # before it is closed
+  version, start, loss, image = summary_iterator.summary_iterator(str(file))
+  writer.close()
+  assert version.file_version == "brain.Event:2"
+  assert (start.step, start.session_log.status) == (3, start.session_log.START)
+  (value,) = loss.summary.value
+  assert (loss.step, value.tag, value.simple_value) == (3, "train/loss", 0.75)
+  (value,) = image.summary.value
+  assert (image.step, value.tag) == (4, "val/a")
+  picture = PIL.Image.open(io.BytesIO(value.image.encoded_image_string))
+  np.testing.assert_array_equal(picture, panel)

@@ -331,3 +331,42 @@ def test_a_step_on_coarse_scores_is_the_same_and_computes_no_logits():
   size = 4 * 8 * side * side * 12
   assert logits[0].temp_size_in_bytes > 3 * size
   assert coarse[0].temp_size_in_bytes < size
+
+
+def test_a_skipped_step_changes_nothing_but_two_numbers():
+  state, run = _setup(Normed(), ema=True, ema_decay=0.9, skip=True)
+  run = jax.jit(run)
+  state, metrics = run(state, _batch())
+  assert (int(metrics["skipped_steps"]), bool(metrics["finite"])) == (0, True)
+  spoilt = _batch(1)
+  spoilt["image"][2, 0, 0, 0] = np.nan
+  after, metrics = run(state, spoilt)
+  assert (int(metrics["skipped_steps"]), bool(metrics["finite"])) == (1, False)
+  chex.assert_trees_all_equal(
+    after, state.replace(step=jnp.int32(2), skipped=jnp.int32(1))
+  )
+  # Nor does it change what a good step does.
+  _, plain = _setup(Normed(), ema=True, ema_decay=0.9)
+  expected, _ = jax.jit(plain)(after, _batch(2))
+  chex.assert_trees_all_equal(run(after, _batch(2))[0], expected)
+
+
+@pytest.mark.parametrize("make", [optimizers.sgd, optimizers.adamw])
+def test_the_scale_is_a_factor_of_the_learning_rate(make):
+  model = Linear()
+  variables = model.init(jax.random.key(0), _batch()["image"][:1])
+
+  def after(rate, scale):
+    optimizer = make(rate, variables["params"], weight_decay=0.1)
+    state = states.create(variables, optimizer)
+    state = state.replace(scale=jnp.float32(scale))
+    run = jax.jit(
+      functools.partial(
+        step.train_step, apply=model.apply, optimizer=optimizer, seed=0
+      )
+    )
+    for number in range(3):
+      state, _ = run(state, _batch(number))
+    return state.params
+
+  chex.assert_trees_all_close(after(0.1, 0.25), after(0.025, 1.0), rtol=1e-5)

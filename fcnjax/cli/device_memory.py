@@ -1,0 +1,100 @@
+"""Whether a step fits a device's memory, and what to change where not."""
+
+from collections.abc import Iterator
+import contextlib
+import math
+from typing import Any
+
+import jax
+import ml_collections
+
+from fcnjax import errors, profile
+
+
+def estimate(
+  config: ml_collections.ConfigDict,
+  model: Any,
+  size: tuple[int, int],
+  params: Any,
+  state: Any,
+  *,
+  devices: int,
+) -> tuple[int, int]:
+  """Returns bytes of a device that a step takes: state, activations.
+
+  Both are from above: XLA computes some of what autodiff keeps again, and
+  `remat` and bfloat16 take less (docs/performance.md has measurements).
+
+  Args:
+    config: of the run.
+    model: as created.
+    size: of a training image, pixels.
+    params: shapes of the parameters, of which there are gradients.
+    state: shapes of the state on a device.
+    devices: over which the batch is spread.
+  """
+  images = math.ceil(config.batch_size / devices / config.accumulate)
+  return _bytes((state, params)), images * sum(
+    profile.training_memory(model, size)
+  )
+
+
+def limit() -> int | None:
+  """Returns the bytes that a device lets a program have, if it tells."""
+  figures = jax.local_devices()[0].memory_stats() or {}
+  return figures.get("bytes_limit")
+
+
+def warning(found: tuple[int, int], most: int | None) -> str:
+  """Returns a line if the estimate is above what a device has, else ""."""
+  if most is None or sum(found) <= most:
+    return ""
+  return (
+    f"memory: a step may need {_words(found)} on a device, which has "
+    f"{most / 1e9:.1f} GB; should it not fit, {_REMEDY}"
+  )
+
+
+@contextlib.contextmanager
+def told(found: tuple[int, int], most: int | None) -> Iterator[None]:
+  """Turns a device's want of memory into one line.
+
+  Raises:
+    Stopped: says what a step was estimated to need, and what to change.
+  """
+  try:
+    yield
+  except jax.errors.JaxRuntimeError as error:
+    if "RESOURCE_EXHAUSTED" not in str(error):
+      raise
+    has = "" if most is None else f", which has {most / 1e9:.1f} GB"
+    raise errors.Stopped(
+      f"out of memory on a device{has}; a step was estimated to need at most "
+      f"{_words(found)}. To make it fit, {_REMEDY} The same command then "
+      "resumes from the last checkpoint."
+    ) from error
+
+
+_REMEDY = (
+  "set --config.remat=stage, --config.precision=bfloat16, a larger "
+  "--config.accumulate or a smaller --config.batch_size; take smaller crops "
+  "(data.transforms), or more devices; and see that no other program uses the "
+  "device."
+)
+
+
+def _words(found: tuple[int, int]) -> str:
+  state, activations = found
+  both, state, activations = (
+    f"{count / 1e9:.1f}" for count in (state + activations, state, activations)
+  )
+  return (
+    f"{both} GB (parameters, gradients and optimizer {state}, intermediate "
+    f"results {activations})"
+  )
+
+
+def _bytes(tree: Any) -> int:
+  return sum(
+    math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(tree)
+  )
