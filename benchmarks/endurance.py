@@ -144,7 +144,7 @@ def training(
     return state.replace(step=state.step + 1), figures
 
   start = states.TrainState(
-    step=0, params={}, collections={}, opt_state={}, ema=None
+    step=0, params={}, collections={}, opt_state={}, scale=1.0, skipped=0
   )
   with device, contextlib.closing(made.start(0)) as batches:
     loop.fit(
@@ -159,9 +159,9 @@ def training(
       checkpoint_every=10**9,
       writer=Writer(),
       progress=Progress(),
-      evaluate=lambda state, step: {},
+      evaluate=lambda state, step, check: {},
       save=lambda step, state, figures: None,
-      names=made.names,
+      non_finite=lambda step, figures: None,
     )
 
 
