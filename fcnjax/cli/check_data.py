@@ -56,7 +56,7 @@ def run(
   ]
   splits = [(name, "train", own) for name, own in sets] + [
     (which, which, config)
-    for which in ("eval", "test")
+    for which in ("val", "test")
     if config.data[open_data.SPLITS[which]]
   ]
   for name, which, own in splits:

@@ -33,7 +33,7 @@ def run(
     path: the workdir.
     classes: the run's class names.
     checkpoint: "best", "latest" or a step.
-    which: "eval" or "test", the word data.eval_split or data.test_split.
+    which: "val" or "test", the word data.eval_split or data.test_split.
 
   Raises:
     InputError: if the run, the checkpoint or the data are not there.

@@ -20,7 +20,7 @@ from fcnjax.data import (
 )
 from fcnjax.data.preparation import manifest
 
-SPLITS = {"train": "train_split", "eval": "eval_split", "test": "test_split"}
+SPLITS = {"train": "train_split", "val": "eval_split", "test": "test_split"}
 
 
 def _folder(data, split, size, resize_label, tell=findings.refuse):
@@ -204,7 +204,7 @@ def source(
 
   Args:
     config: the whole config.
-    which: "train", "eval" or "test": the word data.{which}_split. In "train"
+    which: "train", "val" or "test": the word of `SPLITS`. In "train"
       labels follow `image_size`; in the others they keep their resolution.
     tell: what is told of files that do not fit together; see
       `folders.folder`.

@@ -103,7 +103,7 @@ def run_folder(config: ml_collections.ConfigDict, output: str) -> None:
   config.evaluation.task = "first"  # Records hold both.
   splits = {
     config.data[word]: open_data.source(config, which)
-    for which, word in (("train", "train_split"), ("eval", "eval_split"))
+    for which, word in (("train", "train_split"), ("val", "eval_split"))
   }
   directory = pathlib.Path(output)
   name = directory.resolve().name

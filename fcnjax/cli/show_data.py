@@ -43,7 +43,7 @@ def run(
     output: a PNG; a file of this name is replaced only if this command wrote
       it.
     count: examples.
-    which: "train" or "eval".
+    which: "train" or "val".
 
   Raises:
     InputError: if the data are not there or cannot be read, a transform is

@@ -73,7 +73,7 @@ def _run(
   # 1. The data, and whether its masks can be trained on.
   _check_tasks(config)
   train = open_data.source(config, "train")
-  val = open_data.source(config, "eval")
+  val = open_data.source(config, "val")
   test = open_data.source(config, "test") if config.data.test_split else None
   classes = train.classes
   class_weights = open_data.class_weights(config, train)

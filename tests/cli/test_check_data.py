@@ -57,7 +57,7 @@ def test_a_terminal_has_a_bar_of_each_split(capsys, folder, monkeypatch):
   assert _check(folder) == 0
   said = capsys.readouterr()
   ends = re.findall(r"check-data: 100%[^\r]*?\| (\d+/\d+) \[", said.err)
-  assert list(dict.fromkeys(ends)) == ["8/8", "4/4"]  # train, eval
+  assert list(dict.fromkeys(ends)) == ["8/8", "4/4"]  # train, val
   assert "image/s" in said.err
   assert "check-data:" not in said.out
 
@@ -226,7 +226,7 @@ def test_faults_of_both_folders_and_of_every_line_are_told(capsys, folder):
   assert capsys.readouterr().out.count("[unpaired_files]") == 1
   record = json.loads((output / "check.json").read_text())
   (finding,) = record["findings"]
-  assert finding["splits"] == ["train", "eval"]
+  assert finding["splits"] == ["train", "val"]
   assert finding["files"] == [
     str(folder / "images" / "2.png"),
     str(folder / "val_images" / "11.png"),
@@ -274,7 +274,7 @@ def test_each_training_set_is_examined(capsys, folder):
   assert _check(folder, mix, f"--output={output}") == 0
   assert "Nothing looks wrong." in capsys.readouterr().out
   splits = json.loads((output / "check.json").read_text())["splits"]
-  assert list(splits) == ["train, set 1", "train, set 2", "eval"]
+  assert list(splits) == ["train, set 1", "train, set 2", "val"]
   assert splits["train, set 2"]["images"] == 3
   heights = splits["train, set 2"]["image_statistics"]["sizes"]["height"]
   assert heights == [24, 24, 24]
@@ -313,7 +313,7 @@ def test_a_copy_of_what_is_evaluated_is_found_in_every_training_set(
   assert _check(folder, lists) == 0
   assert _check(folder, lists, f"--config.data.mix=((1,{{}}),(3,{words}))") == 2
   out = " ".join(capsys.readouterr().out.split())
-  assert "Error (eval): 1 of 2 images are trained on as well" in out
+  assert "Error (val): 1 of 2 images are trained on as well" in out
 
 
 def test_what_is_trained_on_is_all_sets_together(capsys, folder):

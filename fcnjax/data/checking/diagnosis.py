@@ -23,7 +23,7 @@ class Split:
   """One split that was looked at.
 
   Attributes:
-    name: such as "train", "eval", "test", or "train, set 1" of several.
+    name: such as "train", "val", "test", or "train, set 1" of several.
     source: what was looked at.
     looks: see `census.take`.
     report: what its masks hold; `findings` of the masks only.
