@@ -47,7 +47,8 @@ def run(
     # Splits of one folder have its faults in common.
     known = {(before.code, before.message) for before in told}
     if (finding.code, finding.message) not in known:
-      told.append(dataclasses.replace(finding, splits=(name,)))
+      splits = finding.splits or (name,)
+      told.append(dataclasses.replace(finding, splits=splits))
 
   sets = [
     (name, own)
@@ -111,6 +112,7 @@ def _words(config: ml_collections.ConfigDict) -> set_checks.Words:
     image_size=tuple(data.image_size) if any(data.image_size) else None,
     crop=crop,
     scale=scale,
+    transforms=tuple(data.transforms),
     weighted=config.loss.class_weights not in ("", "none"),
   )
 

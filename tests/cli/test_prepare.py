@@ -345,9 +345,7 @@ def test_a_folder_is_prepared_with_the_words_of_training(folder, capsys):
   assert config.data.root == str(out)
   assert config.data.mean == pytest.approx(manifest.read(out)["mean"], abs=1e-3)
   config = configs.override(configs.load("configs/unet.py:folder"), words[1:])
-  files = {
-    which: open_data.source(config, which) for which in ("train", "val")
-  }
+  files = {which: open_data.source(config, which) for which in ("train", "val")}
   config.data.source = "prepared"
   config.data.root = str(out)
   for which, expected in files.items():
