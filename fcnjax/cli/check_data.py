@@ -11,7 +11,7 @@ import ml_collections
 import tqdm
 
 from fcnjax import errors
-from fcnjax.cli import batches, open_data, training_sets
+from fcnjax.cli import batches, open_data, outputs, training_sets
 from fcnjax.data import findings, mixture
 from fcnjax.data.checking import diagnosis, set_checks
 from fcnjax.report import data_page
@@ -154,12 +154,7 @@ def _shown(looks: Iterable, total: int) -> Iterable:
 
 def _require_writable(folder: pathlib.Path) -> None:
   """Raises InputError unless what is to be written is new, or its own."""
-  try:
-    folder.mkdir(parents=True, exist_ok=True)
-  except OSError as error:
-    raise errors.InputError(
-      f"--output={folder}: {error.strerror}; name a folder that can be made."
-    ) from error
+  outputs.make_folder(folder, "output")
   for name, is_own in ((_PAGE, _is_page), (_RECORD, _is_record)):
     path = folder / name
     try:

@@ -9,7 +9,7 @@ import ml_collections
 import numpy as np
 
 from fcnjax import errors
-from fcnjax.cli import build, open_data, workdir
+from fcnjax.cli import build, open_data, outputs, workdir
 from fcnjax.data import examples
 from fcnjax.data.checking import checks
 from fcnjax.metrics import boundary, confusion
@@ -38,7 +38,7 @@ def run(
   Raises:
     InputError: if the run, the checkpoint or the data are not there.
   """
-  workdir.require_writable(path)
+  outputs.make_folder(path, "workdir")
   source = open_data.source(config, which)
   second = config.evaluation.task == "second"
   count = len(source.classes if second else classes)

@@ -13,7 +13,7 @@ import PIL.Image
 import PIL.PngImagePlugin
 
 from fcnjax import errors
-from fcnjax.cli import batches as batches_lib, open_data
+from fcnjax.cli import batches as batches_lib, open_data, outputs
 from fcnjax.report import contact_sheet, overlays
 from fcnjax.training import sharding
 
@@ -171,6 +171,7 @@ def _require_writable(output: pathlib.Path) -> None:
     raise errors.InputError(
       f"--output: expected a file that ends in .png, got {str(output)!r}."
     )
+  outputs.refuse_file(output.parent, "output")
   if not output.parent.is_dir():
     raise errors.InputError(f"--output: there is no folder {output.parent}.")
   if not output.exists():

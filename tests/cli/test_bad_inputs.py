@@ -239,7 +239,7 @@ def test_a_network_of_valid_convolutions_needs_tiles_and_a_margin(
 
 def test_unwritable_workdir(capsys, folder):
   (folder / "file").write_text("x")
-  _fails(capsys, folder, "cannot be written", workdir=folder / "file" / "run")
+  _fails(capsys, folder, "is a file", workdir=folder / "file" / "run")
 
 
 def test_workdir_that_holds_something_else(capsys, folder):

@@ -33,3 +33,37 @@ def test_a_wrong_command_is_told_in_one_line(capsys, words, prog, message):
   assert line.startswith(f"{prog}: ")
   assert message in line
   assert line.endswith(f"; see {prog} --help")
+
+
+@pytest.fixture
+def file(tmp_path):
+  path = tmp_path / "notes.txt"
+  path.write_text("mine")
+  return path
+
+
+@pytest.mark.parametrize("below", ["", "run"])
+@pytest.mark.parametrize(
+  ("words", "option"),
+  [
+    (["train", "--config=configs/unet.py"], "--workdir"),
+    (["evaluate"], "--workdir"),
+    (["predict", "x.png", "--output=y"], "--workdir"),
+    (["check-data", "--config=configs/unet.py"], "--output"),
+    (["prepare-folder", "--config=configs/unet.py:folder"], "--output"),
+    (["prepare", "camvid"], "--data-dir"),
+    (["show-data", "--config=configs/unet.py"], "--output"),
+  ],
+)
+def test_a_file_in_place_of_a_folder_is_told_in_one_way(
+  capsys, file, words, option, below
+):
+  folder = file / below
+  given = folder / "sheet.png" if words[0] == "show-data" else folder
+  assert main.main([*words, f"{option}={given}"]) == 2
+  (line,) = capsys.readouterr().err.splitlines()
+  assert line == (
+    f"fcnjax: {option}: {folder}: expected a folder, but {file} is a file; give"
+    " another."
+  )
+  assert file.read_text() == "mine"
