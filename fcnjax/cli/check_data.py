@@ -67,6 +67,9 @@ def run(
       if not told and not sources:
         raise
       told.append(_fault("cannot_open", name, error))
+  for source in list(sources.values())[:1]:
+    if unused := open_data.unused(config, source):
+      print(unused, end="\n\n")
   training = [name for name, _ in sets if name in sources]
   for number, (name, _) in enumerate(sets, start=1):
     try:

@@ -41,6 +41,8 @@ def run(
   outputs.make_folder(path, "workdir")
   source = open_data.source(config, which)
   second = config.evaluation.task == "second"
+  if unused := open_data.unused(config, source):
+    print(unused)
   count = len(source.classes if second else classes)
   checks.require(checks.check(source, num_classes=count, images=False))
   variables, step = workdir.restore(path, config, checkpoint)

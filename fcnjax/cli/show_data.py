@@ -55,6 +55,8 @@ def run(
   batches_lib.check(config)
   source = open_data.source(config, which)
   split = config.data[open_data.SPLITS[which]]
+  if unused := open_data.unused(config, source):
+    print(unused)
   if not len(source):
     raise errors.InputError(f"the split {split!r} has no examples.")
   if which == "train":

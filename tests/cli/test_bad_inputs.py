@@ -10,6 +10,8 @@ import pytest
 
 from fcnjax import models
 from fcnjax.cli import main, workdir as workdirs
+from fcnjax.data import sources
+from fcnjax.data.checking import checks
 
 CONFIG = "configs/unet.py:folder"
 
@@ -222,6 +224,32 @@ def test_words_that_are_unknown_or_do_not_fit(capsys, folder, word, message):
   }
   more = more.get(word) or more.get(word.partition("=")[0], [])
   _fails(capsys, folder, message, more=[*more, f"--config.{word}"])
+
+
+@pytest.mark.parametrize(
+  ("word", "message"),
+  [
+    ("optimizer.schedule=never", "optimizer.schedule"),
+    ("loss.normalization=none", "loss.normalization"),
+    ("remat=all", "remat"),
+    ("evaluation.strategy=parts", "evaluation.strategy"),
+    ("workdir", "holds files but no run"),
+  ],
+)
+def test_masks_are_not_read_before_the_config_is_right(
+  capsys, folder, monkeypatch, word, message
+):
+  """Of large data that takes long."""
+
+  def read(*args, **kwargs):
+    raise AssertionError("masks were read")
+
+  monkeypatch.setattr(checks, "check", read)
+  monkeypatch.setattr(sources.Files, "raw_label", read)
+  if word == "workdir":
+    _fails(capsys, folder, message, workdir=folder / "images")
+  else:
+    _fails(capsys, folder, message, more=[f"--config.{word}"])
 
 
 def test_a_network_of_valid_convolutions_needs_tiles_and_a_margin(

@@ -134,3 +134,27 @@ def test_sift_flow_has_two_tasks(tmp_path):
   config.data.second_masks = "geometric"
   with pytest.raises(errors.InputError, match="'geometric'; known are"):
     open_data.source(config, "val")
+
+
+def test_words_of_a_folder_that_is_not_there_are_named():
+  """A newcomer sets them and wonders why nothing changes."""
+  config = defaults.get_config()
+  config.data.num_classes = 40
+  with pytest.raises(errors.InputError, match="num_classes: 40, but"):
+    open_data.source(config, "train")
+  config.data.num_classes = 0
+  source = open_data.source(config, "train")
+  config.data.num_classes = len(source.classes)
+  open_data.source(config, "train")
+  assert open_data.unused(config, source) == ""
+  config.data.images, config.data.mask_values = "photos", (0, 255)
+  config.data.class_names = source.classes  # As they are.
+  line = open_data.unused(config, source)
+  assert "data.source=scenes: data.images, data.mask_values;" in line
+  config.data.class_names = ("a", "b")
+  assert "data.class_names" in open_data.unused(config, source)
+  # Of a card they are depths, or the like.
+  config.data.source = "nyudv2"
+  assert "data.images" not in open_data.unused(config, source)
+  config.data.source = "folder"
+  assert open_data.unused(config, source) == ""
