@@ -11,7 +11,7 @@ import ml_collections
 import tqdm
 
 from fcnjax import errors
-from fcnjax.cli import batches, open_data, training_sets
+from fcnjax.cli import batches, open_data, outputs, training_sets
 from fcnjax.data import findings, mixture
 from fcnjax.data.checking import diagnosis, set_checks
 from fcnjax.report import data_page
@@ -47,7 +47,8 @@ def run(
     # Splits of one folder have its faults in common.
     known = {(before.code, before.message) for before in told}
     if (finding.code, finding.message) not in known:
-      told.append(dataclasses.replace(finding, splits=(name,)))
+      splits = finding.splits or (name,)
+      told.append(dataclasses.replace(finding, splits=splits))
 
   sets = [
     (name, own)
@@ -56,7 +57,7 @@ def run(
   ]
   splits = [(name, "train", own) for name, own in sets] + [
     (which, which, config)
-    for which in ("eval", "test")
+    for which in ("val", "test")
     if config.data[open_data.SPLITS[which]]
   ]
   for name, which, own in splits:
@@ -66,6 +67,9 @@ def run(
       if not told and not sources:
         raise
       told.append(_fault("cannot_open", name, error))
+  for source in list(sources.values())[:1]:
+    if unused := open_data.unused(config, source):
+      print(unused, end="\n\n")
   training = [name for name, _ in sets if name in sources]
   for number, (name, _) in enumerate(sets, start=1):
     try:
@@ -111,6 +115,7 @@ def _words(config: ml_collections.ConfigDict) -> set_checks.Words:
     image_size=tuple(data.image_size) if any(data.image_size) else None,
     crop=crop,
     scale=scale,
+    transforms=tuple(data.transforms),
     weighted=config.loss.class_weights not in ("", "none"),
   )
 
@@ -152,12 +157,7 @@ def _shown(looks: Iterable, total: int) -> Iterable:
 
 def _require_writable(folder: pathlib.Path) -> None:
   """Raises InputError unless what is to be written is new, or its own."""
-  try:
-    folder.mkdir(parents=True, exist_ok=True)
-  except OSError as error:
-    raise errors.InputError(
-      f"--output={folder}: {error.strerror}; name a folder that can be made."
-    ) from error
+  outputs.make_folder(folder, "output")
   for name, is_own in ((_PAGE, _is_page), (_RECORD, _is_record)):
     path = folder / name
     try:

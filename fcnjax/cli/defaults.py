@@ -131,7 +131,7 @@ def get_config() -> ml_collections.ConfigDict:
         "masks": "",
         "image_suffix": "",  # cat_rgb.jpg and cat.png: "_rgb"
         "mask_suffix": "",  # cat.jpg and cat_mask.png: "_mask"
-        "num_classes": 0,
+        "num_classes": 0,  # Other data know it; another number is an error.
         "class_names": (),
         "colors": (),  # (r, g, b) a class; needed for RGB masks
         "mask_values": (),  # (0, 255): the value of each class, in order

@@ -9,7 +9,7 @@ import ml_collections
 import numpy as np
 
 from fcnjax import errors
-from fcnjax.cli import build, open_data, workdir
+from fcnjax.cli import build, open_data, outputs, workdir
 from fcnjax.data import examples
 from fcnjax.data.checking import checks
 from fcnjax.metrics import boundary, confusion
@@ -33,14 +33,16 @@ def run(
     path: the workdir.
     classes: the run's class names.
     checkpoint: "best", "latest" or a step.
-    which: "eval" or "test", the word data.eval_split or data.test_split.
+    which: "val" or "test", the word data.eval_split or data.test_split.
 
   Raises:
     InputError: if the run, the checkpoint or the data are not there.
   """
-  workdir.require_writable(path)
+  outputs.make_folder(path, "workdir")
   source = open_data.source(config, which)
   second = config.evaluation.task == "second"
+  if unused := open_data.unused(config, source):
+    print(unused)
   count = len(source.classes if second else classes)
   checks.require(checks.check(source, num_classes=count, images=False))
   variables, step = workdir.restore(path, config, checkpoint)

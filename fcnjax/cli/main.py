@@ -12,6 +12,7 @@ import pathlib
 import signal
 import sys
 import threading
+from typing import NoReturn
 
 from fcnjax import _version, errors
 
@@ -19,8 +20,16 @@ from fcnjax import _version, errors
 _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG)
 
 
+class _Parser(argparse.ArgumentParser):
+  """Says in one line what of a command is wrong, without its usage."""
+
+  def error(self, message: str) -> NoReturn:
+    line = " ".join(message.split())
+    self.exit(2, f"{self.prog}: {line}; see {self.prog} --help\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-  parser = argparse.ArgumentParser(
+  parser = _Parser(
     prog="fcnjax",
     description="Semantic segmentation in JAX/Flax.",
     epilog="fcnjax COMMAND --help tells all of a command.",
@@ -61,8 +70,8 @@ def _parser() -> argparse.ArgumentParser:
   _add_run(evaluate)
   evaluate.add_argument(
     "--split",
-    choices=("eval", "test"),
-    help="default: test where the run has one, else eval",
+    choices=("val", "test"),
+    help="default: test where the run has one, else val",
   )
 
   predict = command(
@@ -163,9 +172,9 @@ def _parser() -> argparse.ArgumentParser:
   )
   show.add_argument(
     "--split",
-    choices=("train", "eval"),
+    choices=("train", "val"),
     default="train",
-    help="train (default): augmented as for training; eval: as evaluated",
+    help="train (default): augmented as for training; val: as evaluated",
   )
 
   models = command("models", "List the networks and their figures.")
@@ -290,7 +299,7 @@ def _run(arguments: argparse.Namespace, overrides: Sequence[str]) -> None:
   if arguments.command == "evaluate":
     from fcnjax.cli import evaluate
 
-    which = arguments.split or ("test" if config.data.test_split else "eval")
+    which = arguments.split or ("test" if config.data.test_split else "val")
     evaluate.run(
       config, path, classes, checkpoint=arguments.checkpoint, which=which
     )
@@ -348,10 +357,10 @@ def _main(argv: Sequence[str] | None) -> int:
   try:
     arguments, unknown = _parser().parse_known_args(rest)
     if unknown:
-      raise errors.InputError(
-        f"unknown argument {unknown[0]!r}; see fcnjax {arguments.command} "
-        "--help."
-      )
+      prog = f"fcnjax {arguments.command}"
+      line = f"{prog}: unknown argument {unknown[0]!r}; see {prog} --help"
+      print(line, file=sys.stderr)
+      return 2
     _run(arguments, overrides)
   except (errors.InputError, errors.Stopped) as error:
     print(f"fcnjax: {' '.join(str(error).split())}", file=sys.stderr)

@@ -8,7 +8,7 @@ from typing import Any
 import ml_collections
 
 from fcnjax import errors
-from fcnjax.cli import training_sets
+from fcnjax.cli import defaults, training_sets
 from fcnjax.data import (
   datasets,
   findings,
@@ -21,7 +21,7 @@ from fcnjax.data import (
 )
 from fcnjax.data.preparation import manifest
 
-SPLITS = {"train": "train_split", "eval": "eval_split", "test": "test_split"}
+SPLITS = {"train": "train_split", "val": "eval_split", "test": "test_split"}
 
 
 def _folder(data, split, size, resize_label, tell=findings.refuse):
@@ -205,7 +205,7 @@ def source(
 
   Args:
     config: the whole config.
-    which: "train", "eval" or "test": the word data.{which}_split. In "train"
+    which: "train", "val" or "test": the word of `SPLITS`. In "train"
       labels follow `image_size`; in the others they keep their resolution.
     tell: what is told of files that do not fit together; see
       `folders.folder`.
@@ -254,8 +254,61 @@ def source(
   opened = SOURCES[data.source]
   told = {"tell": tell} if opened in _TELLING else {}
   found = opened(data, split, size, which == "train", **told)
+  if not second and data.num_classes not in (0, len(found.classes)):
+    raise errors.InputError(
+      f"data.num_classes: {data.num_classes}, but the data of "
+      f"data.source={data.source} have {len(found.classes)} classes; leave the "
+      "word out, it is for data.source=folder."
+    )
   # The records of prepared data hold the labels of both tasks.
   return found.second if second and data.source == "prepared" else found
+
+
+# What is said of a folder's files; other sources know it themselves.
+_OF_FOLDERS = (
+  "images",
+  "masks",
+  "image_suffix",
+  "mask_suffix",
+  "class_names",
+  "colors",
+  "mask_values",
+  "ignore",
+  "label_map",
+  "val_fraction",
+  "val_images",
+  "val_masks",
+  "train_list",
+  "val_list",
+)
+
+
+def unused(config: ml_collections.ConfigDict, source: Any) -> str:
+  """Returns a line about words of a folder that no folder is there for, or "".
+
+  They are no error: a config of a folder, by which the folder was prepared,
+  also trains on what was prepared.
+
+  Args:
+    config: the whole config.
+    source: what `source` has returned for it.
+  """
+  data = config.data
+  if data.source == "folder" or data.mix:
+    return ""
+  usual = defaults.get_config().data
+  words = [word for word in _OF_FOLDERS if data[word] != usual[word]]
+  if data.source in datasets.CARDS and "images" in words:
+    words.remove("images")  # which of its pictures are seen
+  if tuple(data.class_names) == tuple(source.classes):
+    words = [word for word in words if word != "class_names"]
+  if not words:
+    return ""
+  named = ", ".join(f"data.{word}" for word in words)
+  return (
+    f"not used with data.source={data.source}: {named}; leave out what is for "
+    "data.source=folder"
+  )
 
 
 def channels(config: ml_collections.ConfigDict) -> int:

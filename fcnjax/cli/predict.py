@@ -1,6 +1,6 @@
 """Predicts images of any size and mode, one after the other."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 import json
 import os
 import pathlib
@@ -17,7 +17,7 @@ import PIL.Image
 import tqdm
 
 from fcnjax import errors
-from fcnjax.cli import inputs as input_files
+from fcnjax.cli import inputs as input_files, outputs
 from fcnjax.data import images, sources as sources_lib
 from fcnjax.inference import monte_carlo
 from fcnjax.ops import resizing
@@ -237,19 +237,15 @@ def _prepare(
   predicted = {kinds[""].name for kinds in plan.values()}
   if kept := {k: v for k, v in largest.items() if k not in predicted}:
     record["largest_uncertainty"] = kept
-  _save(folder, record, {target.parent for target in targets})
+  for parent in sorted({folder, *(target.parent for target in targets)}):
+    outputs.make_folder(parent, "output")
+  _save(folder, record)
   return record
 
 
-def _save(
-  folder: pathlib.Path,
-  record: dict[str, Any],
-  parents: Iterable[pathlib.Path] = (),
-) -> None:
-  """Makes the folders and writes the record."""
+def _save(folder: pathlib.Path, record: dict[str, Any]) -> None:
+  """Writes the record."""
   try:
-    for parent in parents:
-      parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(record, indent=1) + "\n"
     (folder / RECORD).write_text(text, encoding="utf-8")
   except OSError as error:

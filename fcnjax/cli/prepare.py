@@ -10,7 +10,7 @@ from typing import Any
 import ml_collections
 
 from fcnjax import errors
-from fcnjax.cli import open_data
+from fcnjax.cli import open_data, outputs
 from fcnjax.data import datasets, sources
 from fcnjax.data.datasets import cards
 from fcnjax.data.preparation import archives, manifest
@@ -36,6 +36,7 @@ def run(
     InputError: if a name is unknown, or something is missing, damaged, or not
       as published.
   """
+  outputs.refuse_file(pathlib.Path(data_dir), "data-dir")
   chosen = [datasets.get(name) for name in names]
   for card in chosen:
     missing = {}
@@ -98,12 +99,13 @@ def run_folder(config: ml_collections.ConfigDict, output: str) -> None:
       f"data.source: {config.data.source!r}; prepare-folder takes a config of a"
       " folder, such as configs/unet.py:folder."
     )
+  outputs.refuse_file(pathlib.Path(output), "output")
   config = config.copy_and_resolve_references()
   config.data.image_size = (0, 0)
   config.evaluation.task = "first"  # Records hold both.
   splits = {
     config.data[word]: open_data.source(config, which)
-    for which, word in (("train", "train_split"), ("eval", "eval_split"))
+    for which, word in (("train", "train_split"), ("val", "eval_split"))
   }
   directory = pathlib.Path(output)
   name = directory.resolve().name

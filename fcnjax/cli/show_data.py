@@ -13,7 +13,7 @@ import PIL.Image
 import PIL.PngImagePlugin
 
 from fcnjax import errors
-from fcnjax.cli import batches as batches_lib, open_data
+from fcnjax.cli import batches as batches_lib, open_data, outputs
 from fcnjax.report import contact_sheet, overlays
 from fcnjax.training import sharding
 
@@ -43,7 +43,7 @@ def run(
     output: a PNG; a file of this name is replaced only if this command wrote
       it.
     count: examples.
-    which: "train" or "eval".
+    which: "train" or "val".
 
   Raises:
     InputError: if the data are not there or cannot be read, a transform is
@@ -55,6 +55,8 @@ def run(
   batches_lib.check(config)
   source = open_data.source(config, which)
   split = config.data[open_data.SPLITS[which]]
+  if unused := open_data.unused(config, source):
+    print(unused)
   if not len(source):
     raise errors.InputError(f"the split {split!r} has no examples.")
   if which == "train":
@@ -171,6 +173,7 @@ def _require_writable(output: pathlib.Path) -> None:
     raise errors.InputError(
       f"--output: expected a file that ends in .png, got {str(output)!r}."
     )
+  outputs.refuse_file(output.parent, "output")
   if not output.parent.is_dir():
     raise errors.InputError(f"--output: there is no folder {output.parent}.")
   if not output.exists():

@@ -73,10 +73,10 @@ def _run(
 
   What it opens is closed by `resources`, the last first.
   """
-  # 1. The data, and whether its masks can be trained on.
+  # 1. The data: files are opened, none of their pixels are read.
   _check_tasks(config)
   train = open_data.source(config, "train")
-  val = open_data.source(config, "eval")
+  val = open_data.source(config, "val")
   test = open_data.source(config, "test") if config.data.test_split else None
   classes = train.classes
   class_weights = open_data.class_weights(config, train)
@@ -84,14 +84,8 @@ def _run(
   parts = getattr(train, "parts", [train])
   for words in dict.fromkeys(part.table.describe() for part in parts):
     print(words)
-  skip = config.data.on_bad_example == "skip"
-  for part in parts:
-    _check_masks("train", part, len(classes), skip=skip)
-  for name, source in (("val", val), ("test", test)):
-    if source is not None:
-      _check_masks(name, source, len(classes))
-  if config.data.second_masks:
-    _check_masks("train, second masks", train.second, len(train.second.classes))
+  if unused := open_data.unused(config, train):
+    print(unused)
 
   # 2. The network, the optimizer, a step: shapes only, so that what does not
   #    fit is known before anything is computed.
@@ -126,7 +120,7 @@ def _run(
     model.apply,
     shapes,
     train=(1, *size, channels),
-    evaluate=(1, *val[0]["image"].shape),
+    evaluate=(1, *_first_size(val), channels),
   )
   predictor = build.predictor(config, model.apply, mesh=mesh, coarse=True)
 
@@ -143,11 +137,22 @@ def _run(
     jax.eval_shape(create),
   )
 
-  # 3. Where the run starts: 1. its own latest checkpoint, 2. the parameters
-  #    of another run (init_from), 3. fresh ones.
+  # 3. The workdir; and, since it takes longest of what may end in an error,
+  #    then only whether the masks can be trained on.
   record, changes = workdir.check(
     path, config, classes=classes, colors=train.colors
   )
+  skip = config.data.on_bad_example == "skip"
+  for part in parts:
+    _check_masks("train", part, len(classes), skip=skip)
+  for name, source in (("val", val), ("test", test)):
+    if source is not None:
+      _check_masks(name, source, len(classes))
+  if config.data.second_masks:
+    _check_masks("train, second masks", train.second, len(train.second.classes))
+
+  # 4. Where the run starts: 1. its own latest checkpoint, 2. the parameters
+  #    of another run (init_from), 3. fresh ones.
   resources.enter_context(workdir.locked(path))
   saved = checkpoints.Checkpoints(
     path / "checkpoints",
@@ -178,7 +183,7 @@ def _run(
   if latest is not None:
     print(f"resuming {path} at step {latest} of {config.steps}")
 
-  # 4. The batches from there on.
+  # 5. The batches from there on.
   train = open_data.with_pixel_weights(config, train, path / "cache")
   begun = record["resolved"]["batches"]
   makers = batches_lib.path(config, train, begun)
@@ -188,7 +193,7 @@ def _run(
   training_batches = batches_lib.create(
     config, train, mesh, path=makers, cache=path / "cache"
   )
-  # 5. Functions of the state: a step, an evaluation, a checkpoint.
+  # 6. Functions of the state: a step, an evaluation, a checkpoint.
   train_step = jax.jit(
     functools.partial(
       steps.train_step,
@@ -260,7 +265,7 @@ def _run(
       collections={**state.collections, "batch_stats": stats}
     )
 
-  # 6. The run.
+  # 7. The run.
   for line in changes:
     print(line)
   workdir.write(path, record)
@@ -330,7 +335,7 @@ def _run(
         progress.back_to(int(state.step), f"{error} (nan_policy=restore)")
   saved.wait()
 
-  # 7. The best checkpoint, on the test split or else on the validation one.
+  # 8. The best checkpoint, on the test split or else on the validation one.
   best = saved.best
   state = saved.restore(best, abstract)
   scores = evaluate_command.score(
@@ -415,7 +420,16 @@ def _image_size(
   for name, parameters in reversed(list(config.data.transforms)):
     if name in ("random_crop", "center_crop", "resize", "pad_to"):
       return tuple(parameters["size"])
-  return source[0]["image"].shape[:2]
+  return _first_size(source)
+
+
+def _first_size(source: Any) -> tuple[int, int]:
+  """Returns the size of the first image, resized if it is; reads no mask.
+
+  What is wrong with masks is told of all at once.
+  """
+  first = getattr(source, "parts", [source])[0]
+  return getattr(first, "image_size", None) or first.image(0).shape[:2]
 
 
 def _draw(

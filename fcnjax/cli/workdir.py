@@ -11,7 +11,7 @@ import ml_collections
 import numpy as np
 
 from fcnjax import _version, checkpoints, errors, locks, models
-from fcnjax.cli import build, config as configs, defaults
+from fcnjax.cli import build, config as configs, defaults, outputs
 from fcnjax.models import folding
 
 # What may change between two starts of one run without a word.
@@ -47,7 +47,7 @@ def check(
     InputError: if the folder cannot be written, is another run's, or holds
       files of something else.
   """
-  require_writable(path)
+  outputs.make_folder(path, "workdir")
   new = json.loads(config.to_json())
   new["resolved"] = {
     "classes": list(classes),
@@ -75,24 +75,6 @@ def check(
   # A run older than the word had no other.
   new["resolved"]["batches"] = old["resolved"].get("batches", "tf.data")
   return new, _changes(old, new)
-
-
-def require_writable(path: pathlib.Path) -> None:
-  """Makes the folder if it is missing.
-
-  Raises:
-    InputError: if it cannot be made or written to.
-  """
-  try:
-    path.mkdir(parents=True, exist_ok=True)
-    probe = path / f".probe-{os.getpid()}"
-    probe.touch()
-    probe.unlink()
-  except OSError as error:
-    raise errors.InputError(
-      f"--workdir: {path} cannot be written ({error.strerror}); give a folder "
-      "that you own."
-    ) from error
 
 
 def locked(path: pathlib.Path) -> contextlib.AbstractContextManager[None]:
@@ -173,6 +155,7 @@ def read(
   Raises:
     InputError: if there is no run in the folder.
   """
+  outputs.refuse_file(path, word)
   if not (path / "config.json").is_file():
     raise errors.InputError(
       f"--{word}: no run in {path} (no config.json); give the folder that was "

@@ -72,19 +72,29 @@ def class_names(
   """Returns the names, or "class 0", "class 1", ... where there are none.
 
   Raises:
-    InputError: if neither is given, or the numbers differ.
+    InputError: if neither is given, the numbers differ, or they are not in
+      [2, 255].
   """
   if not num_classes and not names:
     raise errors.InputError(
       "how many classes do the masks have? Set data.num_classes (background"
       " counts as one) or data.class_names."
     )
+  _require_count(len(names or ()) or num_classes)
   if names and num_classes and num_classes != len(names):
     raise errors.InputError(
       f"data.num_classes is {num_classes}, but data.class_names has"
       f" {len(names)} names; one of the two is enough."
     )
   return tuple(names or (f"class {label}" for label in range(num_classes)))
+
+
+def _require_count(num_classes: int) -> None:
+  if not 2 <= num_classes <= 255:
+    raise errors.InputError(
+      f"the number of classes must be in [2, 255], got {num_classes};"
+      " background counts as one (data.num_classes)."
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,11 +131,7 @@ class LabelTable:
     Raises:
       InputError: if a number is out of range.
     """
-    if not 2 <= num_classes <= 255:
-      raise errors.InputError(
-        f"the number of classes must be in [2, 255], got {num_classes};"
-        " background counts as one (data.num_classes)."
-      )
+    _require_count(num_classes)
     ignored = [ignore] if isinstance(ignore, int) else list(ignore)
     if not label_map:
       kept = [label for label in range(num_classes) if label not in ignored]
@@ -334,7 +340,12 @@ def likely_cause(
 
 def counted(number: int, noun: str) -> str:
   """Returns "1 mask" or "3 masks"."""
-  return f"{number} {noun}{'s' if number != 1 else ''}"
+  return f"{number:,} {noun}{'s' if number != 1 else ''}"
+
+
+def verb(number: int, one: str, several: str) -> str:
+  """Returns the form of a verb: "looks" of one thing, "look" of several."""
+  return one if number == 1 else several
 
 
 def listed(

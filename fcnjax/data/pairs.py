@@ -59,13 +59,15 @@ def find(
       named = labels.listed(lonely_images, "stem", most=10)
       parts.append(
         f"{len(lonely_images)} of {len(found) - len(lonely_masks)} images in"
-        f" {images} have no mask in {masks} ({named})"
+        f" {images} {labels.verb(len(lonely_images), 'has', 'have')}"
+        f" no mask in {masks} ({named})"
       )
     if lonely_masks:
       named = labels.listed(lonely_masks, "stem", most=10)
       parts.append(
         f"{len(lonely_masks)} of {len(found) - len(lonely_images)} masks in"
-        f" {masks} have no image in {images} ({named})"
+        f" {masks} {labels.verb(len(lonely_masks), 'has', 'have')}"
+        f" no image in {images} ({named})"
       )
     lonely = lonely_images + lonely_masks
     tell(
@@ -113,6 +115,7 @@ def read_list(
   path: Path,
   *,
   known: Mapping[str, Match],
+  word: str = "the list",
   tell: findings.Tell = findings.refuse,
 ) -> dict[str, Pair]:
   """Reads a list file of a split.
@@ -123,6 +126,7 @@ def read_list(
   Args:
     path: a text file.
     known: what stems refer to; those not listed may lack a partner.
+    word: the config's for the file, for messages.
     tell: what is told of a line that names no pair; if it returns, the line
       is passed over.
 
@@ -134,7 +138,6 @@ def read_list(
       no pair.
   """
   path = pathlib.Path(path)
-  lines = read_lines(path)
   by_name: dict[str, list[str]] = {}
   for stem, (image, _) in known.items():
     # Its name, or the end of its path: folders within the folder may be given.
@@ -143,16 +146,18 @@ def read_list(
       name = "/".join(image.parts[-count:])
       by_name.setdefault(name, []).append(stem)
   pairs = {}
-  for line in lines:
+  for number, line in _numbered_lines(path):
+    where = f"{word} {path}, line {number},"
+    place = f"{path}:{number}: {line}"
     words = line.split("\t") if "\t" in line else line.split()
     stems = [line] if line in known else by_name.get(line, [])
     if len(stems) > 1:
       tell(
         _wrong_line(
-          f"{path} has the line {line!r}, which is"
+          f"{where} is {line!r}, which is"
           f" {labels.listed(stems, 'stem', most=3)}.",
           "Give one of these.",
-          f"{path}: {line}",
+          place,
         )
       )
     elif stems:
@@ -163,9 +168,9 @@ def read_list(
       for file in gone:
         tell(
           _wrong_line(
-            f"{path} names {file}, which does not exist.",
+            f"{where} names {file}, which does not exist.",
             "Paths in a list are relative to the folder of the list.",
-            f"{path}: {line}",
+            place,
           )
         )
       if not gone:
@@ -173,9 +178,9 @@ def read_list(
     else:
       tell(
         _wrong_line(
-          f"{path} has the line {line!r}, which is no stem in data.images.",
+          f"{where} is {line!r}, which is no stem in data.images.",
           "Expected one stem, or 'image mask', a line.",
-          f"{path}: {line}",
+          place,
         )
       )
   for position, what in enumerate(("image", "mask")):
@@ -186,8 +191,9 @@ def read_list(
           code="unpaired_files",
           severity="error",
           message=(
-            f"{path} lists {labels.listed(lonely, 'stem', most=3)} without"
-            f" {what} in data.{what}s."
+            f"{word} {path} lists"
+            f" {labels.listed(lonely, 'stem', most=3)}"
+            f" without {what} in data.{what}s."
           ),
           remedy=(
             "Add what is missing, take the line out, or set"
@@ -219,6 +225,11 @@ def read_lines(path: Path) -> list[str]:
   Raises:
     InputError: if the file is missing, no text, or has no lines.
   """
+  return [line for _, line in _numbered_lines(path)]
+
+
+def _numbered_lines(path: Path) -> list[tuple[int, str]]:
+  """Returns what `read_lines` does, each with its number in the file."""
   try:
     text = pathlib.Path(path).read_text(encoding="utf-8-sig")
   except (OSError, UnicodeDecodeError) as error:
@@ -227,8 +238,8 @@ def read_lines(path: Path) -> list[str]:
       f"cannot read the list {path}: {reason}; expected a text file with one"
       " stem, or 'image mask', a line."
     ) from error
-  stripped = (line.strip() for line in text.splitlines())
-  lines = [line for line in stripped if line and not line.startswith("#")]
+  stripped = enumerate((line.strip() for line in text.splitlines()), start=1)
+  lines = [(n, line) for n, line in stripped if line and line[0] != "#"]
   if not lines:
     raise errors.InputError(
       f"the list {path} is empty; expected one stem, or 'image mask', a line."

@@ -1,6 +1,7 @@
 """Which pairs are trained on and which are validated on."""
 
 from collections.abc import Mapping, Sequence
+import dataclasses
 import hashlib
 
 from fcnjax import errors
@@ -79,7 +80,9 @@ def choose(
   lists = {
     name: None
     if path is None
-    else pairs_lib.read_list(path, known=pairs, tell=tell)
+    else pairs_lib.read_list(
+      path, known=pairs, word=f"data.{name}_list", tell=_of_split(name, tell)
+    )
     for name, path in (("train", train_list), ("val", val_list))
   }
   own, other = lists[split], lists["train" if split == "val" else "val"]
@@ -104,6 +107,17 @@ def choose(
       )
     )
   return own
+
+
+def _of_split(name: str, tell: findings.Tell) -> findings.Tell:
+  """Returns what is told of faults that are the validation split's.
+
+  Opening either split reads both lists. The training split goes by the name
+  that the caller has for it: there may be several.
+  """
+  if name == "train":
+    return tell
+  return lambda found: tell(dataclasses.replace(found, splits=(name,)))
 
 
 def _draw(stem: str, seed: int) -> float:

@@ -15,7 +15,7 @@ import numpy as np
 import PIL.Image
 
 from fcnjax import errors, typing
-from fcnjax.data import findings
+from fcnjax.data import findings, labels as labels_lib
 from fcnjax.data.checking import diagnosis as diagnosis_lib, set_checks
 from fcnjax.report import overlays, style
 
@@ -103,7 +103,7 @@ def _split(split: diagnosis_lib.Split) -> str:
   step = max(1, report.total // _EXAMPLES)
   places = [look.index for look in split.looks][::step][:_EXAMPLES]
   statistics = set_checks.statistics(split.looks)
-  words = f"{report.total:,} images, {kinds}."
+  words = f"{labels_lib.counted(report.total, 'image')}, {kinds}."
   if statistics:
     mean, std = (
       ", ".join(f"{value:.1f}" for value in values) for values in statistics

@@ -10,6 +10,8 @@ import pytest
 
 from fcnjax import models
 from fcnjax.cli import main, workdir as workdirs
+from fcnjax.data import sources
+from fcnjax.data.checking import checks
 
 CONFIG = "configs/unet.py:folder"
 
@@ -224,6 +226,32 @@ def test_words_that_are_unknown_or_do_not_fit(capsys, folder, word, message):
   _fails(capsys, folder, message, more=[*more, f"--config.{word}"])
 
 
+@pytest.mark.parametrize(
+  ("word", "message"),
+  [
+    ("optimizer.schedule=never", "optimizer.schedule"),
+    ("loss.normalization=none", "loss.normalization"),
+    ("remat=all", "remat"),
+    ("evaluation.strategy=parts", "evaluation.strategy"),
+    ("workdir", "holds files but no run"),
+  ],
+)
+def test_masks_are_not_read_before_the_config_is_right(
+  capsys, folder, monkeypatch, word, message
+):
+  """Of large data that takes long."""
+
+  def read(*args, **kwargs):
+    raise AssertionError("masks were read")
+
+  monkeypatch.setattr(checks, "check", read)
+  monkeypatch.setattr(sources.Files, "raw_label", read)
+  if word == "workdir":
+    _fails(capsys, folder, message, workdir=folder / "images")
+  else:
+    _fails(capsys, folder, message, more=[f"--config.{word}"])
+
+
 def test_a_network_of_valid_convolutions_needs_tiles_and_a_margin(
   capsys, folder
 ):
@@ -239,7 +267,7 @@ def test_a_network_of_valid_convolutions_needs_tiles_and_a_margin(
 
 def test_unwritable_workdir(capsys, folder):
   (folder / "file").write_text("x")
-  _fails(capsys, folder, "cannot be written", workdir=folder / "file" / "run")
+  _fails(capsys, folder, "is a file", workdir=folder / "file" / "run")
 
 
 def test_workdir_that_holds_something_else(capsys, folder):

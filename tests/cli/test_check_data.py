@@ -57,7 +57,7 @@ def test_a_terminal_has_a_bar_of_each_split(capsys, folder, monkeypatch):
   assert _check(folder) == 0
   said = capsys.readouterr()
   ends = re.findall(r"check-data: 100%[^\r]*?\| (\d+/\d+) \[", said.err)
-  assert list(dict.fromkeys(ends)) == ["8/8", "4/4"]  # train, eval
+  assert list(dict.fromkeys(ends)) == ["8/8", "4/4"]  # train, val
   assert "image/s" in said.err
   assert "check-data:" not in said.out
 
@@ -205,7 +205,14 @@ def test_crops_that_are_larger_than_what_is_cut(
     f"--config.data.label_margin={margin}",
   ]
   assert _check(folder, *words) == 0
-  assert ("[crop_larger_than_images]" in capsys.readouterr().out) == told
+  said = capsys.readouterr().out
+  assert ("[crop_larger_than_images]" in said) == told
+  if told:  # The line to paste is one that puts it right.
+    (line,) = re.findall(r"data\.transforms=\"(.*?)\"", said, re.DOTALL)
+    assert line.count("'random_crop'") == 1
+    words[0] = f"--config.data.transforms={line}"
+    assert _check(folder, *words) == 0
+    assert "[crop_larger_than_images]" not in capsys.readouterr().out
 
 
 def test_faults_of_both_folders_and_of_every_line_are_told(capsys, folder):
@@ -226,7 +233,7 @@ def test_faults_of_both_folders_and_of_every_line_are_told(capsys, folder):
   assert capsys.readouterr().out.count("[unpaired_files]") == 1
   record = json.loads((output / "check.json").read_text())
   (finding,) = record["findings"]
-  assert finding["splits"] == ["train", "eval"]
+  assert finding["splits"] == ["train", "val"]
   assert finding["files"] == [
     str(folder / "images" / "2.png"),
     str(folder / "val_images" / "11.png"),
@@ -244,9 +251,19 @@ def test_faults_of_both_folders_and_of_every_line_are_told(capsys, folder):
   (finding,) = record["findings"]
   assert finding["code"] == "list_names_no_pair"
   assert finding["files"] == [
-    f"{folder}/val.txt: nobody",
-    f"{folder}/val.txt: no one",
+    f"{folder}/val.txt:2: nobody",
+    f"{folder}/val.txt:4: no one",
   ]
+  # Opening what is trained on reads both lists; the fault is val's.
+  assert finding["splits"] == ["val"]
+  assert f"data.val_list {folder}/val.txt, line 2," in finding["message"]
+  (folder / "val.txt").write_text("0\n1\n")
+  (folder / "train.txt").write_text("3\n4\n\n# one\nnobody\n5\n6\n")
+  assert _check(folder, *words) == 2
+  record = json.loads((output / "check.json").read_text())
+  (finding,) = record["findings"]
+  assert finding["splits"] == ["train"]
+  assert f"data.train_list {folder}/train.txt, line 5," in finding["message"]
 
 
 def _second_set(folder, count=3):
@@ -274,7 +291,7 @@ def test_each_training_set_is_examined(capsys, folder):
   assert _check(folder, mix, f"--output={output}") == 0
   assert "Nothing looks wrong." in capsys.readouterr().out
   splits = json.loads((output / "check.json").read_text())["splits"]
-  assert list(splits) == ["train, set 1", "train, set 2", "eval"]
+  assert list(splits) == ["train, set 1", "train, set 2", "val"]
   assert splits["train, set 2"]["images"] == 3
   heights = splits["train, set 2"]["image_statistics"]["sizes"]["height"]
   assert heights == [24, 24, 24]
@@ -313,7 +330,7 @@ def test_a_copy_of_what_is_evaluated_is_found_in_every_training_set(
   assert _check(folder, lists) == 0
   assert _check(folder, lists, f"--config.data.mix=((1,{{}}),(3,{words}))") == 2
   out = " ".join(capsys.readouterr().out.split())
-  assert "Error (eval): 1 of 2 images are trained on as well" in out
+  assert "Error (val): 1 of 2 images is trained on as well" in out
 
 
 def test_what_is_trained_on_is_all_sets_together(capsys, folder):
@@ -403,3 +420,13 @@ def test_its_own_files_are_replaced_whole(capsys, folder, monkeypatch):
   assert "No space left on device" in capsys.readouterr().err
   assert (page.read_bytes(), record.read_bytes()) == before
   assert {p.name for p in output.iterdir()} == {"index.html", "check.json"}
+
+
+def test_one_image_that_looks_like_another_is_one(capsys, folder):
+  (folder / "val.txt").write_text("0\n1\n")
+  grey = np.asarray(PIL.Image.open(folder / "images" / "5.png")).copy()
+  grey[0, 0] ^= 1  # Neither a copy of the file nor of its mask.
+  PIL.Image.fromarray(grey).save(folder / "images" / "1.png")
+  assert _check(folder, f"--config.data.val_list={folder}/val.txt") == 0
+  out = " ".join(capsys.readouterr().out.split())
+  assert "1 image looks nearly like one that is trained on" in out

@@ -14,7 +14,7 @@ def test_scenes_are_drawn_in_the_size_that_is_asked_for():
   config = defaults.get_config()
   assert open_data.source(config, "train")[0]["image"].shape == (96, 96, 3)
   config.data.image_size = (48, 80)
-  for which in ("train", "eval"):
+  for which in ("train", "val"):
     example = open_data.source(config, which)[0]
     assert example["image"].shape == (48, 80, 3)
     assert example["label"].shape == (48, 80)
@@ -44,7 +44,7 @@ def test_a_second_task_needs_its_masks():
   config.data.source = "folder"
   config.evaluation.task = "second"
   with pytest.raises(errors.InputError, match="second_masks is not set"):
-    open_data.source(config, "eval")
+    open_data.source(config, "val")
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_a_published_variant_opens_its_data_set(tmp_path, variant, name):
   config.data.root = str(tmp_path)
   for which, split in (
     ("train", config.data.train_split),
-    ("eval", config.data.eval_split),
+    ("val", config.data.eval_split),
   ):
     source = open_data.source(config, which)
     assert source.names == list(drawn[split])
@@ -92,7 +92,7 @@ def test_nyudv2_is_seen_in_depth(tmp_path, variant, kinds):
   config = configs.load(f"configs/fcn.py:{variant}")
   layouts.nyudv2(tmp_path, seed=1)
   config.data.root = str(tmp_path)
-  source = open_data.source(config, "eval")
+  source = open_data.source(config, "val")
   assert source.names == ["img_5001", "img_5002", "img_5010"]
   parts = []
   for kind in kinds:
@@ -111,7 +111,7 @@ def test_sift_flow_has_two_tasks(tmp_path):
   semantic = layouts.sift_flow(tmp_path, seed=1)
   geometric = layouts.sift_flow_geometric(tmp_path, seed=1)
   config.data.root = str(tmp_path)
-  for which, split in (("train", "trainval"), ("eval", "test")):
+  for which, split in (("train", "trainval"), ("val", "test")):
     source = open_data.source(config, which)
     assert len(source.second.classes) == config.data.second_classes == 3
     for i, name in enumerate(source.names):
@@ -124,7 +124,7 @@ def test_sift_flow_has_two_tasks(tmp_path):
   assert config.evaluation.exclude == ("cow", "desert", "moon")
   assert evaluate.excluded(config, source.classes) == [8, 10, 15]
   config.evaluation.task = "second"
-  source = open_data.source(config, "eval")
+  source = open_data.source(config, "val")
   assert source.classes == ("sky", "horizontal", "vertical")
   assert not evaluate.excluded(config, source.classes)
   np.testing.assert_array_equal(
@@ -133,4 +133,28 @@ def test_sift_flow_has_two_tasks(tmp_path):
   config.evaluation.task = "first"
   config.data.second_masks = "geometric"
   with pytest.raises(errors.InputError, match="'geometric'; known are"):
-    open_data.source(config, "eval")
+    open_data.source(config, "val")
+
+
+def test_words_of_a_folder_that_is_not_there_are_named():
+  """A newcomer sets them and wonders why nothing changes."""
+  config = defaults.get_config()
+  config.data.num_classes = 40
+  with pytest.raises(errors.InputError, match="num_classes: 40, but"):
+    open_data.source(config, "train")
+  config.data.num_classes = 0
+  source = open_data.source(config, "train")
+  config.data.num_classes = len(source.classes)
+  open_data.source(config, "train")
+  assert open_data.unused(config, source) == ""
+  config.data.images, config.data.mask_values = "photos", (0, 255)
+  config.data.class_names = source.classes  # As they are.
+  line = open_data.unused(config, source)
+  assert "data.source=scenes: data.images, data.mask_values;" in line
+  config.data.class_names = ("a", "b")
+  assert "data.class_names" in open_data.unused(config, source)
+  # Of a card they are depths, or the like.
+  config.data.source = "nyudv2"
+  assert "data.images" not in open_data.unused(config, source)
+  config.data.source = "folder"
+  assert open_data.unused(config, source) == ""

@@ -236,7 +236,7 @@ def test_a_second_part_is_prepared_too(
   config = configs.load(f"configs/fcn.py:{variant}")
   for task in ("first", "second")[: 1 + bool(config.data.second_masks)]:
     config.evaluation.task = task
-    for which in ("train", "eval"):
+    for which in ("train", "val"):
       config.data.root = str(official)
       files = open_data.source(config, which)
       config.data.root = str(out)

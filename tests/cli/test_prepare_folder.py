@@ -51,9 +51,7 @@ def test_a_folder_is_prepared_with_the_words_of_training(folder, capsys):
   assert config.data.root == str(out)
   assert config.data.mean == pytest.approx(manifest.read(out)["mean"], abs=1e-3)
   config = configs.override(configs.load("configs/unet.py:folder"), words[1:])
-  files = {
-    which: open_data.source(config, which) for which in ("train", "eval")
-  }
+  files = {which: open_data.source(config, which) for which in ("train", "val")}
   config.data.source = "prepared"
   config.data.root = str(out)
   for which, expected in files.items():
@@ -143,7 +141,7 @@ def test_a_second_task_of_a_folder(folder, capsys):
   for prepared_config in (alone, kept):
     for task in ("first", "second"):
       config.evaluation.task = prepared_config.evaluation.task = task
-      for which in ("train", "eval"):
+      for which in ("train", "val"):
         source = open_data.source(prepared_config, which)
         expected = open_data.source(config, which)
         _assert_equal_sources(source, expected)
@@ -166,7 +164,7 @@ def test_a_second_task_of_a_folder(folder, capsys):
   alone.data.second_masks = ""
   assert "second_label" not in open_data.source(alone, "train")[0]
   with pytest.raises(errors.InputError, match="second_masks is not set"):
-    open_data.source(alone, "eval")
+    open_data.source(alone, "val")
 
 
 def test_second_words_that_prepared_data_do_not_know(folder, capsys):

@@ -178,7 +178,7 @@ def test_the_evaluated_split_is_shown_as_it_is(folder):
   config = configs.override(
     configs.load(CONFIG), [*words(folder), "--config.data.image_size=(16, 20)"]
   )
-  source = open_data.source(config, "eval")
+  source = open_data.source(config, "val")
   rows = show_data._plain(source, 6)
   assert len(rows) == len(source)
   for i, row in enumerate(rows):
@@ -192,7 +192,7 @@ def test_the_evaluated_split_is_shown_as_it_is(folder):
 
 def test_it_replaces_its_own_file_and_no_other(folder, tmp_path, capsys):
   target = tmp_path / "sheet.png"
-  wanted = [f"--output={target}", "--split=eval"]
+  wanted = [f"--output={target}", "--split=val"]
   assert run(folder, *wanted) == 0
   first = target.read_bytes()
   assert capsys.readouterr().out.splitlines()[-1] == str(target)

@@ -14,6 +14,12 @@ def _apply(raw, num_classes, **words):
   return table.apply(np.asarray(raw), name="m.png").ravel().tolist()
 
 
+@pytest.mark.parametrize("number", [-2, 1, 256])
+def test_a_number_of_classes_that_cannot_be_is_told_as_it_was_given(number):
+  with pytest.raises(errors.InputError, match=rf"\[2, 255\], got {number};"):
+    labels.class_names(number)
+
+
 def test_without_a_map_raw_values_are_labels():
   assert _apply([[0, 3, 255]], 4) == [0, 3, 255]
   assert _apply([[0, 3, 11, 255]], 4, ignore=(11, 255)) == [0, 3, 255, 255]

@@ -128,7 +128,7 @@ def test_lists_of_stems_names_and_pairs(tmp_path, known):
 @pytest.mark.parametrize(
   ("text", "words"),
   [
-    ("a\nx\n", "the line 'x', which is no stem"),
+    ("a\nx\n", "line 2, is 'x', which is no stem"),
     ("images/e.png masks/q.png\n", r"names .*masks/q\.png, which does not"),
     ("# nothing\n", "is empty"),
     ("a\nf\n", "lists stem f without mask in data.masks. .*data.mask_suffix"),
@@ -160,5 +160,7 @@ def test_a_list_may_name_files_in_folders_but_not_ambiguously(tmp_path):
   known = pairs.match(tmp_path / "images", tmp_path / "masks")
   found = pairs.read_list(_list(tmp_path, "b/1.png\n2.png\na/1"), known=known)
   assert list(found) == ["b/1", "b/2", "a/1"]
-  with pytest.raises(errors.InputError, match="'1.png', which is stems a/1, b"):
+  with pytest.raises(
+    errors.InputError, match="line 1, is '1.png', which is stems a/1"
+  ):
     pairs.read_list(_list(tmp_path, "1.png\n"), known=known)

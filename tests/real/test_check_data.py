@@ -37,7 +37,7 @@ def test_nothing_is_wrong_with_camvid(real_data, tmp_path, capsys):
   assert record["findings"] == []
   splits = record["splits"]
   counts = {name: split["images"] for name, split in splits.items()}
-  assert counts == {"train": 367, "eval": 101, "test": 233}
+  assert counts == {"train": 367, "val": 101, "test": 233}
   train = splits["train"]
   shares = [100 * kept["share"] for kept in train["classes"]]
   np.testing.assert_allclose(shares, SHARES, atol=0.01)

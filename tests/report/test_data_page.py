@@ -67,7 +67,7 @@ def _pictures(page):
 
 
 def test_a_page_is_whole_and_escapes_what_others_wrote():
-  found = diagnosis.examine({"train": _source(), "eval": _source(2)})
+  found = diagnosis.examine({"train": _source(), "val": _source(2)})
   page = data_page.document(found)
   tags = _parsed(page)
   names = {tag for tag, _ in tags}

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from fcnjax import errors
-from fcnjax.data import findings as findings_lib
+from fcnjax.data import findings as findings_lib, labels as labels_lib
 from fcnjax.data.checking import census, checks, file_checks, set_checks
 
 SCHEMA = 1  # of `record`; raised when a key changes its meaning
@@ -23,7 +23,7 @@ class Split:
   """One split that was looked at.
 
   Attributes:
-    name: such as "train", "eval", "test", or "train, set 1" of several.
+    name: such as "train", "val", "test", or "train, set 1" of several.
     source: what was looked at.
     looks: see `census.take`.
     report: what its masks hold; `findings` of the masks only.
@@ -142,7 +142,8 @@ def text(diagnosis: Diagnosis) -> str:
     report = split.report
     statistics = set_checks.statistics(split.looks)
     parts.append(
-      f"{split.name}: {report.total} images, {set_checks.kinds(split.looks)}\n"
+      f"{split.name}: {labels_lib.counted(report.total, 'image')},"
+      f" {set_checks.kinds(split.looks)}\n"
       + (
         f"  mean {_figures(statistics[0])}, standard deviation"
         f" {_figures(statistics[1])}\n"

@@ -86,9 +86,10 @@ def _photographs(looks, classes) -> findings.Finding | None:
       code="exchanged_folders",
       severity="error",
       message=(
-        f"{len(photographs)} of {len(looks)} masks look like photographs"
-        f" (first: {first.mask_file}), {flat} of the images like masks: the"
-        " folders are exchanged."
+        f"{len(photographs)} of {len(looks)} masks"
+        f" {labels_lib.verb(len(photographs), 'looks', 'look')} like"
+        f" photographs (first: {first.mask_file}), {flat} of the images like"
+        " masks: the folders are exchanged."
       ),
       remedy="Exchange --config.data.images and --config.data.masks.",
       files=_files(photographs),
@@ -98,8 +99,9 @@ def _photographs(looks, classes) -> findings.Finding | None:
     code="photographs_as_masks",
     severity="error",
     message=(
-      f"{len(photographs)} of {len(looks)} masks look like photographs (first:"
-      f" {first.mask_file})."
+      f"{len(photographs)} of {len(looks)} masks"
+      f" {labels_lib.verb(len(photographs), 'looks', 'look')} like photographs"
+      f" (first: {first.mask_file})."
     ),
     remedy="Set --config.data.masks to the folder of the masks.",
     files=_files(photographs),
@@ -131,7 +133,9 @@ def _colours(looks, classes) -> Iterator[findings.Finding]:
       yield _of_looks(
         "colour_masks",
         "error",
-        f"{len(without)} of {len(looks)} masks are in colour (first: {file}),"
+        f"{len(without)} of {len(looks)} masks"
+        f" {labels_lib.verb(len(without), 'is', 'are')} in colour (first:"
+        f" {file}),"
         f" with {labels_lib.counted(len(found), 'colour')}, most often"
         f" {', '.join(map(str, often))}.",
         "Say which colour is which class:"
@@ -266,8 +270,10 @@ def _single(report, looks, table) -> Iterator[findings.Finding]:
     yield _of_looks(
       "ignored_masks",
       "warning",
-      f"{len(empty)} of {report.checked} masks are ignored from corner to"
-      f" corner and teach nothing (first: {empty[0].mask_file}).",
+      f"{len(empty)} of {report.checked} masks"
+      f" {labels_lib.verb(len(empty), 'is', 'are')} ignored from corner to"
+      f" corner and {labels_lib.verb(len(empty), 'teaches', 'teach')} nothing"
+      f" (first: {empty[0].mask_file}).",
       "Take them out, or correct --config.data.ignore.",
       empty,
     )
@@ -324,7 +330,8 @@ def _classes(report, looks, by_class) -> Iterator[findings.Finding]:
     yield _of_looks(
       "masks_of_one_value",
       "warning",
-      f"{len(single)} of {report.checked} masks hold one class only.",
+      f"{len(single)} of {report.checked} masks"
+      f" {labels_lib.verb(len(single), 'holds', 'hold')} one class only.",
       "Were the masks written whole?",
       single,
     )

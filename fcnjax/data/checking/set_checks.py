@@ -1,8 +1,10 @@
 """What is wrong with a data set as a whole: copies, splits, statistics."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 import dataclasses
+import math
+from typing import Any
 
 from jaxtyping import Float
 import numpy as np
@@ -35,6 +37,7 @@ class Words:
     crop: (height, width) in pixels of random crops, without the margin that
       has no labels; None = there are none.
     scale: the greatest by which images are resized before they are cut.
+    transforms: data.transforms, of which one is the crop.
     weighted: whether classes are weighted.
   """
 
@@ -44,6 +47,7 @@ class Words:
   image_size: tuple[int, int] | None = None
   crop: tuple[int, int] | None = None
   scale: float = 1.0
+  transforms: tuple[tuple[str, Mapping[str, Any]], ...] = ()
   weighted: bool = False
 
 
@@ -112,7 +116,7 @@ def of_training(
         f"crops of {crop[0]} x {crop[1]} pixels (height x width) are larger"
         f" than {len(small)} of {len(looks)} images; the rest of a crop is"
         " padded and ignored.",
-        "Make the size of random_crop in --config.data.transforms smaller.",
+        _smaller_crop(small, words),
         small,
       )
   if words.batch_size > len(looks):
@@ -120,8 +124,8 @@ def of_training(
       code="batch_larger_than_set",
       severity="warning",
       message=(
-        f"a batch has {words.batch_size} images and the set {len(looks)}, so"
-        " that images occur repeatedly in one."
+        f"a batch has {labels_lib.counted(words.batch_size, 'image')} and the"
+        f" set {len(looks)}, so that images occur repeatedly in one."
       ),
       remedy=f"Use --config.batch_size={len(looks)}",
     )
@@ -167,7 +171,8 @@ def between(
     yield _finding(
       "leaked_images",
       "error",
-      f"{len(leaked)} of {len(held_looks)} images are trained on as well: the"
+      f"{len(leaked)} of {len(held_looks)} images"
+      f" {labels_lib.verb(len(leaked), 'is', 'are')} trained on as well: the"
       f" pixels of {leaked[0].image_file} are those of {twin.image_file}.",
       "What is trained on tells nothing when it is validated on; take the"
       " copies out of one split.",
@@ -181,8 +186,11 @@ def between(
     yield _finding(
       "leaked_copies",
       "error",
-      f"{len(held_copies)} of {len(held_looks)} images look like one that is"
-      f" trained on, and have its mask: {first.image_file} and"
+      f"{len(held_copies)} of {len(held_looks)} images"
+      f" {labels_lib.verb(len(held_copies), 'looks', 'look')} like one that is"
+      " trained on, and"
+      f" {labels_lib.verb(len(held_copies), 'has', 'have')} its mask:"
+      f" {first.image_file} and"
       f" {twin.image_file}.",
       "Copies that were compressed or resized tell nothing when they are"
       " validated on; take them out of one split.",
@@ -209,6 +217,31 @@ def between(
         " --config.data.val_fraction)."
       ),
     )
+
+
+def _smaller_crop(small: Sequence[census.Look], words: Words) -> str:
+  """Says how the crop fits into the smallest of these images.
+
+  Its sides lose whole multiples of 32 where they can, so that a network that
+  takes only certain sizes still takes them.
+  """
+  sides = [words.image_size or look.picture.size for look in small]
+  room = np.floor(words.scale * np.min(sides, axis=0)).astype(int)
+  size = []
+  for side, most in zip(words.crop, room.tolist()):
+    whole = side - 32 * math.ceil(max(0, side - most) / 32)
+    size.append(whole if whole > 0 else most)
+  transforms = []
+  for name, parameters in words.transforms:
+    if name == "random_crop":
+      margins = np.subtract(parameters["size"], words.crop)
+      now = tuple(int(s + m) for s, m in zip(size, margins))
+      parameters = {**parameters, "size": now}
+    transforms.append((name, dict(parameters)))
+  return (
+    f'Use --config.data.transforms="{tuple(transforms)!r}", whose crop fits'
+    " into the smallest one."
+  )
 
 
 def _copies(looks) -> Iterator[findings.Finding]:
@@ -293,8 +326,9 @@ def _alike(train_looks, held_looks, *, but) -> Iterator[findings.Finding]:
     yield _finding(
       "similar_across_splits",
       "note",
-      f"{len(places)} images look nearly like one that is trained on:"
-      f" {other.image_file} and {one.image_file}.",
+      f"{labels_lib.counted(len(places), 'image')}"
+      f" {labels_lib.verb(len(places), 'looks', 'look')} nearly like one that"
+      f" is trained on: {other.image_file} and {one.image_file}.",
       "If they are copies or frames of one scene, the score flatters: split by"
       " scene (--config.data.val_list).",
       [looks[place] for place in places],
