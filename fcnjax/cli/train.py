@@ -193,6 +193,10 @@ def _run(
   training_batches = batches_lib.create(
     config, train, mesh, path=makers, cache=path / "cache"
   )
+  batches = resources.enter_context(
+    contextlib.closing(training_batches.start(first))
+  )
+
   # 6. Functions of the state: a step, an evaluation, a checkpoint.
   train_step = jax.jit(
     functools.partial(
@@ -292,12 +296,8 @@ def _run(
   while True:
     start = int(state.step)
     due = start % config.eval_every == 0 or start == config.steps
-    with (
-      contextlib.closing(training_batches.start(start)) as batches,
-      contextlib.closing(
-        writers.Writer(path, resume=start, active=main)
-      ) as writer,
-    ):
+    writer = writers.Writer(path, resume=start, active=main)
+    with contextlib.closing(batches), contextlib.closing(writer):
       try:
         loop.fit(
           state,
@@ -332,6 +332,7 @@ def _run(
         times = times + 1 if latest == restored else 1
         restored, state = latest, begin(latest)
         state = non_finite.lower_rate(state, error, times)
+        batches = training_batches.start(int(state.step))
         progress.back_to(int(state.step), f"{error} (nan_policy=restore)")
   saved.wait()
 

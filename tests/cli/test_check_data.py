@@ -139,7 +139,7 @@ def test_what_cannot_be_opened_at_all_is_one_line(capsys, folder):
 def test_a_folder_that_cannot_be_written_to(capsys, folder):
   (folder / "file").write_text("mine")
   assert _check(folder, f"--output={folder}/file/check") == 2
-  assert "--output=" in capsys.readouterr().err
+  assert "--output: " in capsys.readouterr().err
   assert (folder / "file").read_text() == "mine"
 
 
