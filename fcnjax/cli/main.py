@@ -61,6 +61,17 @@ def _parser() -> argparse.ArgumentParser:
   train.add_argument(
     "--workdir", required=True, metavar="DIR", help="the folder of this run"
   )
+  train.add_argument(
+    "--profile",
+    action="store_true",
+    help="write a trace of the fourth to the sixth step to DIR/profile",
+  )
+  train.add_argument(
+    "--debug",
+    action="store_true",
+    help="look for NaN and infinity in every intermediate result, and end the "
+    "run where the first is made; several times slower",
+  )
 
   evaluate = command(
     "evaluate",
@@ -267,7 +278,12 @@ def _run(arguments: argparse.Namespace, overrides: Sequence[str]) -> None:
 
       host_memory.keep_freed()
       compilation_cache.enable()
-      train.run(config, pathlib.Path(arguments.workdir))
+      train.run(
+        config,
+        pathlib.Path(arguments.workdir),
+        profile=arguments.profile,
+        debug=arguments.debug,
+      )
     elif arguments.command == "prepare-folder":
       from fcnjax.cli import prepare
 

@@ -27,6 +27,7 @@ from fcnjax.data.checking import checks
 from fcnjax.metrics import confusion
 from fcnjax.report import overlays
 from fcnjax.training import (
+  debug as debugging,
   evaluation,
   loop,
   optimizers,
@@ -34,6 +35,7 @@ from fcnjax.training import (
   state as states,
   statistics,
   step as steps,
+  trace as traces,
   watchdog,
   writers,
 )
@@ -46,12 +48,20 @@ FIGURES = (
 )
 
 
-def run(config: ml_collections.ConfigDict, path: pathlib.Path) -> None:
+def run(
+  config: ml_collections.ConfigDict,
+  path: pathlib.Path,
+  *,
+  profile: bool = False,
+  debug: bool = False,
+) -> None:
   """Trains, or goes on where the run in the workdir stopped.
 
   Args:
     config: complete and locked.
     path: the workdir.
+    profile: whether to write a trace of a few steps to profile/.
+    debug: whether to look at every intermediate result of a step, slowly.
 
   Raises:
     InputError: if config, data or workdir are wrong: before config.json is
@@ -59,7 +69,7 @@ def run(config: ml_collections.ConfigDict, path: pathlib.Path) -> None:
     Stopped: the run ended before its last step; see `errors` and `loop`.
   """
   with contextlib.ExitStack() as resources:
-    done = _run(config, path, resources)
+    done = _run(config, path, resources, profile=profile, debug=debug)
   if done is not None:
     evaluate_command.report(path, **done)
 
@@ -68,6 +78,9 @@ def _run(
   config: ml_collections.ConfigDict,
   path: pathlib.Path,
   resources: contextlib.ExitStack,
+  *,
+  profile: bool,
+  debug: bool,
 ) -> dict[str, Any] | None:
   """Returns what is to be reported, unless the run was finished before.
 
@@ -198,7 +211,10 @@ def _run(
   )
 
   # 6. Functions of the state: a step, an evaluation, a checkpoint.
-  train_step = jax.jit(
+  make_step = (
+    debugging.checked if debug else functools.partial(jax.jit, donate_argnums=0)
+  )
+  train_step = make_step(
     functools.partial(
       steps.train_step,
       apply=model.apply,
@@ -216,7 +232,6 @@ def _run(
       remat=remat,
       skip=policy == "skip",
     ),
-    donate_argnums=0,
     out_shardings=sharding.replicated(mesh),
   )
 
@@ -297,7 +312,12 @@ def _run(
     start = int(state.step)
     due = start % config.eval_every == 0 or start == config.steps
     writer = writers.Writer(path, resume=start, active=main)
-    with contextlib.closing(batches), contextlib.closing(writer):
+    trace = traces.Trace(path / "profile" if profile else None, first=start)
+    with (
+      contextlib.closing(batches),
+      contextlib.closing(writer),
+      contextlib.closing(trace),
+    ):
       try:
         loop.fit(
           state,
@@ -320,6 +340,7 @@ def _run(
           and due
           and not writers.has(path / "metrics.jsonl", start, "val"),
           at=dog.at,
+          trace=trace,
           more=training_batches.figures,
           prepare=with_statistics if config.statistics_batches else None,
         )

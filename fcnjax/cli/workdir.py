@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import pathlib
+import sys
 from typing import Any
 
 import jax
@@ -187,6 +188,11 @@ def restore(
   try:
     names = {"best": saved.best, "latest": saved.latest}
     names |= {str(step): step for step in saved.steps}
+    for damaged, words in saved.damaged.items():
+      print(
+        f"checkpoint {damaged} is damaged ({words}): passed over",
+        file=sys.stderr,
+      )
     step = names.get(which)
     if step is None:
       known = ", ".join(map(str, saved.steps)) or "none yet"

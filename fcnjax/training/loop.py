@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 import numpy as np
 
 from fcnjax import errors
-from fcnjax.training import sharding, writers
+from fcnjax.training import sharding, trace as trace_lib, writers
 from fcnjax.training.state import TrainState
 
 
@@ -72,6 +72,7 @@ def fit(
   non_finite: Callable[[int, dict[str, float]], None],
   evaluate_first: bool = False,
   at: Callable[[str], None] = lambda what: None,
+  trace: trace_lib.Trace | None = None,
   prepare: Callable[[TrainState], TrainState] | None = None,
   more: Callable[[], dict[str, float]] = dict,
 ) -> TrainState:
@@ -111,6 +112,7 @@ def fit(
     evaluate_first: whether the state that the run starts with is still to be
       evaluated, since the run ended in the midst of that.
     at: is told what the run waits for from now on, for a watchdog.
+    trace: of some of the steps.
     prepare: what is done to a state before it is evaluated, saved and trained
       on (batch-norm statistics).
     more: figures of the batches, for the lines of the split "train".
@@ -127,6 +129,7 @@ def fit(
   # not yet fetched.
   pending = None
   waited, began, logged = 0.0, time.perf_counter(), first
+  trace = trace or trace_lib.Trace(None, first=first)
 
   def fetch():
     nonlocal pending, waited, began, logged
@@ -193,13 +196,15 @@ def fit(
       last = step == steps
       at(f"step {step}, which may be being compiled")
       with jax.transfer_guard("disallow"):
-        state, metrics = train_step(state, batch)
+        with trace.step(step):
+          state, metrics = train_step(state, batch)
         ended = clock.submit(_when_ready, metrics)
         if not last:
           batch, failure = move(step + 1)
         ready = time.perf_counter()
         fetch()  # of the step before
       pending = (step, metrics, ended, ready)
+      trace.end(step, metrics)
       progress.step()
 
       due = last or step % eval_every == 0

@@ -1,0 +1,37 @@
+"""A step that makes a NaN says where; one that makes none is the same."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import pytest
+
+from fcnjax import errors
+from fcnjax.training import debug, state as states
+
+
+def _state(value):
+  return states.create({"params": {"x": jnp.float32(value)}}, _Nothing())
+
+
+class _Nothing:
+  def init(self, params):
+    return ()
+
+
+def _step(state, batch):
+  x = state.params["x"] + batch["image"]
+  loss = jnp.where(x > 0, jnp.log(x), 0.0)  # The mask hides the NaN from x.
+  return state.replace(step=state.step + 1), {"loss": loss}
+
+
+def test_a_hidden_nan_is_found_and_its_place_told():
+  run = debug.checked(_step)
+  state = _state(1.0)
+  with jax.transfer_guard("disallow"):
+    one = jax.device_put(jnp.float32(1), jax.devices()[0])
+    new, metrics = run(state, {"image": one})
+  expected = jax.jit(_step)(state, {"image": one})
+  chex.assert_trees_all_equal((new, metrics), expected)
+  with pytest.raises(errors.Stopped, match="step 1: nan .*primitive: log") as e:
+    run(state, {"image": jnp.float32(-3)})
+  assert "test_debug.py" in str(e.value)
