@@ -1,6 +1,8 @@
 """A train step of which every intermediate result is looked at."""
 
 from collections.abc import Callable
+import pathlib
+import traceback
 from typing import Any
 
 import jax
@@ -31,12 +33,25 @@ def checked(
   def step(state, batch):
     error, results = run(state, batch)
     with jax.transfer_guard("allow"):
-      found, number = error.get(), int(state.step) + 1
-    if found:
+      found, number = error.get_exception(), int(state.step) + 1
+    if found is not None:
       raise errors.Stopped(
-        f"--debug: step {number}: {found} The state before it was not "
-        "saved: its last checkpoint is what it was."
-      )
+        f"--debug: step {number}: {str(found).strip()} {_place(found)}. The "
+        "last checkpoint is what it was."
+      ) from found
     return results
 
   return step
+
+
+def _place(found: Any) -> str:
+  """Returns the innermost lines of this package, and of its caller."""
+  frames = traceback.extract_tb(found.traceback_info.as_python_traceback())
+  own = [f"{f.filename}:{f.lineno}" for f in frames if _is_own(f.filename)]
+  return f"({' < '.join(reversed(own[-3:]))})"
+
+
+def _is_own(file: str) -> bool:
+  path, package = pathlib.Path(file), pathlib.Path(__file__).parents[1]
+  installed = {"site-packages", "dist-packages"} & set(path.parts)
+  return package in path.parents or not installed
