@@ -23,6 +23,7 @@ from fcnjax.ops import (
   depthwise,
   implementations,
   interleaved,
+  spatial,
   winograd,
 )
 
@@ -112,7 +113,9 @@ def conv(
     "space_to_batch" if possible, and "patches" for kernels of more places than
     `SMALL_KERNEL` over `PATCHES_CHANNELS` or more channels, all patches within
     `PATCHES_BYTES`; else "native". Maps that are padded by more than the kernel
-    reaches are padded first there (docs/decisions.md says why).
+    reaches are padded first there (docs/decisions.md says why). Where rows are
+    spread over devices (see `spatial`), that is chosen for each device's rows;
+    if these do not divide, "matrix" or "native".
 
   Args:
     x: features.
@@ -143,10 +146,37 @@ def conv(
       f"conv needs {convolution_passes.LAYOUT}, got {dimension_numbers}."
     )
   groups = feature_group_count
+  stride, rate = tuple(window_strides), tuple(rhs_dilation or (1, 1))
+  kh, kw = kernel.shape[:2]
+  plain = (
+    set(lhs_dilation or (1, 1)) == {1}
+    and not isinstance(padding, str)
+    and all(
+      min(pair) >= 0 and (k - 1) * r < n + sum(pair)
+      for pair, k, r, n in zip(padding, (kh, kw), rate, x.shape[1:3])
+    )
+  )
+  if plain and (halo := _halo(x.shape[1], kh, stride, padding, rate)):
+    return spatial.by_rows(
+      lambda x, kernel: conv(
+        x,
+        kernel,
+        stride,
+        ((0, 0), tuple(padding[1])),
+        feature_group_count=groups,
+        implementation=implementation,
+        **words,
+      ),
+      jnp.asarray(x),
+      shared=(jnp.asarray(kernel),),
+      halo=halo,
+    )
+  if spatial.parts() > 1 and implementation == "auto" and groups == 1:
+    pointwise = plain and kh == kw == 1 and not np.any(padding)
+    implementation = "matrix" if pointwise else "native"
   if groups > 1:
     implementations.check(implementation, ("auto", "native"))
     whole = implementation == "native" or _ONE_OPERATION.get()
-    stride, rate = tuple(window_strides), tuple(rhs_dilation or (1, 1))
     if not whole and groups <= FEW_GROUPS:
       parts = zip(jnp.split(x, groups, -1), jnp.split(kernel, groups, -1))
       return jnp.concatenate(
@@ -171,17 +201,6 @@ def conv(
     return convolution_passes.native(
       x, kernel, window_strides, padding, groups=groups, **words
     )
-  stride = tuple(window_strides)
-  rate = tuple(rhs_dilation or (1, 1))
-  kh, kw = kernel.shape[:2]
-  plain = (
-    set(lhs_dilation or (1, 1)) == {1}
-    and not isinstance(padding, str)
-    and all(
-      min(pair) >= 0 and (k - 1) * r < n + sum(pair)
-      for pair, k, r, n in zip(padding, (kh, kw), rate, x.shape[1:3])
-    )
-  )
   if _pads_far(padding, (kh, kw), rate, plain and implementation == "auto"):
     # By itself: XLA would take the zeros into the convolution again.
     x = lax.optimization_barrier(jnp.pad(x, ((0, 0), *padding, (0, 0))))
@@ -218,6 +237,18 @@ def conv(
   geometry = convolution_passes.Geometry(stride, edges, rate, precision)
   x, kernel = jnp.asarray(x), jnp.asarray(kernel)
   return convolution_passes.conv(x, kernel, geometry, passes)
+
+
+def _halo(rows, places, stride, padding, rate):
+  """Returns the rows that a part needs besides its own; see `spatial`."""
+  reach = (places - 1) * rate[0] + 1
+  return spatial.halo(
+    rows,
+    (rows + sum(padding[0]) - reach) // stride[0] + 1,
+    stride=stride[0],
+    reach=reach,
+    padding=padding[0][0],
+  )
 
 
 def _pads_far(padding, kernel, rate, possible):

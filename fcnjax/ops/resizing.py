@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Shaped
 import numpy as np
 
-from fcnjax.ops import implementations, windows as windows_lib
+from fcnjax.ops import implementations, spatial, windows as windows_lib
 
 Convention = Literal["half_pixel", "align_corners"]
 
@@ -82,7 +82,8 @@ def resize_bilinear(
     size: height and width of the result in pixels.
     convention: where the pixels are; see the module.
     implementation: "phases" or "matrices"; or "auto", phases along each axis
-      that grows by a whole factor and matrices along others.
+      that grows by a whole factor and matrices along others. Rows that are
+      spread over devices, and divide, always go by a matrix for each device.
 
   Returns:
     The image at `size`, computed in float32, in the dtype of `x`.
@@ -96,6 +97,8 @@ def resize_bilinear(
   _check_size(size)
   x = jnp.asarray(x)
   y = x.astype(jnp.float32)
+  if size[0] != x.shape[1] and spatial.divides(x.shape[1], size[0]):
+    y = _rows_by_parts(y, size[0], convention)
   # Columns last, and so first in the backward pass: what rows then add is a
   # factor smaller, and rows of a power of two would fight for the cache.
   for axis in (1, 2):
@@ -210,16 +213,46 @@ def _resize_axis(x, axis, size, convention, implementation):
   if implementation != "matrices" and grows:
     factor = (size - between) // (n - between)
     return _upsample_axis(x, axis, factor, convention, n)
+  low, above = _neighbours(n, size, convention)
+  return _mixed(x, axis, low, above)
+
+
+def _neighbours(n, size, convention):
+  """Returns the pixel before each of `size`, and the share of that behind."""
   source = source_positions(n, size, convention)
   low = np.floor(source)
-  above = (source - low).astype(np.float32)[:, None]
+  return low.astype(np.int32), (source - low).astype(np.float32)
+
+
+def _mixed(x, axis, low, above):
   # Built on the device from two vectors: no large constant in the program.
-  column = np.arange(n)[None, :]
-  low = low.astype(np.int32)[:, None]
+  column = np.arange(x.shape[axis])[None, :]
+  low, above = low[:, None], above[:, None]
   matrix = jnp.where(column == low, 1 - above, 0.0)
   matrix += jnp.where(column == low + 1, above, 0.0)
   product = "oh,bhwc->bowc" if axis == 1 else "ow,bhwc->bhoc"
   return jnp.einsum(product, matrix, x, precision=lax.Precision.HIGHEST)
+
+
+def _rows_by_parts(x, size, convention):
+  """Resizes the rows, each device its own, of which it needs others' too."""
+  n, parts = x.shape[1], spatial.parts()
+  low, above = _neighbours(n, size, convention)
+  low, above = low.reshape(parts, -1), above.reshape(parts, -1)
+  last = np.minimum(low + (above > 0), n - 1).max(1)
+  first = np.arange(parts) * (n // parts)
+  before = max(0, int((first - low.min(1)).max()))
+  behind = max(0, int((last - first - (n // parts - 1)).max()))
+
+  def part(x):
+    return _mixed(
+      x,
+      1,
+      spatial.place(low - first[:, None] + before),
+      spatial.place(above),
+    )
+
+  return spatial.by_rows(part, x, halo=(before, behind))
 
 
 # Automatic differentiation of the phases sums along an axis of `factor`

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Shaped
 import numpy as np
 
-from fcnjax.ops import implementations, resizing
+from fcnjax.ops import implementations, resizing, spatial
 
 IMPLEMENTATIONS = ("auto", "plain", "tiles")
 
@@ -47,7 +47,8 @@ def uses_tiles(
   """Returns whether scores of `shape` are taken to `size` by tiles.
 
   "auto": where that is growing, and the result has at least `least` bytes on a
-  CPU, or `ELSEWHERE_BYTES` on another platform.
+  CPU, or `ELSEWHERE_BYTES` on another platform; but not of rows that are spread
+  over devices, each of which has so much less to hold.
 
   Args:
     shape: of the scores, [b, h, w, k].
@@ -61,6 +62,8 @@ def uses_tiles(
   implementations.check(implementation, IMPLEMENTATIONS)
   if implementation != "auto":
     return implementation == "tiles"
+  if spatial.parts() > 1:
+    return False
   grows = size[0] > shape[1] and size[1] > shape[2]
   on_cpu = jax.default_backend() == "cpu"
   least = least if on_cpu else ELSEWHERE_BYTES

@@ -1,0 +1,166 @@
+"""Maps whose rows are spread over devices.
+
+Within `jax.sharding.use_abstract_mesh(mesh)`, of a mesh that has an axis
+"space", the operators here compute each device's rows by themselves, of those
+rows and the few of its neighbours that they reach (a halo, by
+collective-permute). Each so has, within a part, all the forms that it has for a
+whole map, and XLA has none to partition: many of them are made of pads, slices
+and reshapes of rows, for which it would gather the map on every device.
+
+Where the rows do not divide, an operator says so by `halo`, and XLA's own form
+is left to XLA.
+"""
+
+from collections.abc import Callable, Iterator
+import contextlib
+import contextvars
+from typing import Any
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+from jax.sharding import AxisType, PartitionSpec
+from jaxtyping import Array, Num
+import numpy as np
+
+EXAMPLES, ROWS = "data", "space"  # The axes of a mesh.
+
+
+def parts() -> int:
+  """Returns over how many devices rows are spread here; 1: they are not.
+
+  That is so within `by_rows`, too, whose function sees one part.
+  """
+  mesh = jax.sharding.get_abstract_mesh()
+  kinds = dict(zip(mesh.axis_names, mesh.axis_types))
+  return mesh.shape[ROWS] if kinds.get(ROWS) == AxisType.Auto else 1
+
+
+_LEFT = contextvars.ContextVar("rows left to XLA", default=None)
+
+
+@contextlib.contextmanager
+def left_to_xla() -> Iterator[list[int]]:
+  """Gives a list: the rows of maps that operators traced within it leave."""
+  found: list[int] = []
+  token = _LEFT.set(found)
+  try:
+    yield found
+  finally:
+    _LEFT.reset(token)
+
+
+def divides(*rows: int) -> bool:
+  """Whether rows are spread here, and maps of so many each divide."""
+  return _spread(rows[0], not any(n % parts() for n in rows))
+
+
+def _spread(rows, fits):
+  """Returns whether a map is computed in parts; notes where it is not."""
+  if parts() == 1:
+    return False
+  found = _LEFT.get()
+  # One row, as of a map's mean, has nothing to spread.
+  if not fits and rows > 1 and found is not None:
+    found.append(rows)
+  return fits
+
+
+def halo(
+  rows: int, count: int, *, stride: int, reach: int, padding: int
+) -> tuple[int, int] | None:
+  """Returns how many rows above and below its own a part's windows see.
+
+  Args:
+    rows: of the map.
+    count: windows along its rows.
+    stride: rows from one window to the next.
+    reach: rows from a window's first to its last, both included.
+    padding: rows above the map where the first window begins.
+
+  Returns:
+    Two numbers, negative for rows of its own that no window sees; or None, if
+    rows are not spread here, or the windows of a part are not those that begin
+    in it.
+  """
+  fits = count * stride == rows and rows % (parts() * stride) == 0
+  if not _spread(rows, fits):
+    return None
+  return padding, reach - stride - padding
+
+
+def by_rows(
+  function: Callable[..., Any],
+  *maps: Num[Array, "b h *rest"],
+  shared: tuple[Array, ...] = (),
+  halo: tuple[int, int] = (0, 0),
+  fill: float = 0.0,
+) -> Any:
+  """Returns the maps that a function makes, each device of its own rows.
+
+  Args:
+    function: (*parts of the maps, *shared) -> arrays [b', h', ...] of what
+      belongs to a part's own rows; in this order they are the result's rows.
+    *maps: whose rows divide over `parts()`.
+    shared: what each device sees whole.
+    halo: rows above and below its own that a part has besides; negative for
+      such as it lacks.
+    fill: what is seen beyond the first and the last row.
+  """
+  mesh = jax.sharding.get_abstract_mesh()
+  data = mesh.shape.get(EXAMPLES, 1)
+  spread = all(x.shape[0] % data == 0 for x in maps)
+  spec = PartitionSpec(EXAMPLES if spread and data > 1 else None, ROWS)
+
+  def part(*arrays):
+    own = [_extended(x, *halo, fill) for x in arrays[: len(maps)]]
+    return function(*own, *arrays[len(maps) :])
+
+  # Without the check of what varies, rules for derivatives within need not
+  # tell it: what is shared has its gradients summed at the end.
+  return jax.shard_map(
+    part,
+    in_specs=(spec,) * len(maps) + (PartitionSpec(),) * len(shared),
+    out_specs=spec,
+    check_vma=False,
+  )(*maps, *shared)
+
+
+def place(values: Num[np.ndarray, "n *shape"]) -> Num[Array, "*shape"]:
+  """Returns, within `by_rows`, what belongs to the part: values[its number]."""
+  return jnp.asarray(values)[lax.axis_index(ROWS)]
+
+
+def _extended(x, above, below, fill):
+  """Returns a part with rows of those before and behind, or less of its own."""
+  rows = x.shape[1]
+  own = x[:, max(0, -above) : rows - max(0, -below)]
+  before = [_received(x, above, hop, 1, fill) for hop in _hops(above, rows)]
+  after = [_received(x, below, hop, -1, fill) for hop in _hops(below, rows)]
+  pieces = [*reversed(before), own, *after]
+  return jnp.concatenate(pieces, axis=1) if len(pieces) > 1 else own
+
+
+def _hops(wanted, rows):
+  """Returns how far the devices are that have the rows, the nearest first."""
+  return range(1, -(-max(0, wanted) // rows) + 1)
+
+
+def _received(x, wanted, hop, direction, fill):
+  """Returns the rows of the device `hop` before (1) or behind (-1)."""
+  devices, rows = lax.axis_size(ROWS), x.shape[1]
+  count = min(rows, wanted - (hop - 1) * rows)
+  sent = x[:, rows - count :] if direction == 1 else x[:, :count]
+  if hop >= devices:
+    return jnp.full_like(sent, fill)
+  pairs = [
+    (i, i + direction * hop)
+    for i in range(devices)
+    if 0 <= i + direction * hop < devices
+  ]
+  got = lax.ppermute(sent, ROWS, pairs)  # zeros where nobody sends
+  if fill == 0:
+    return got
+  number = lax.axis_index(ROWS)
+  inner = number >= hop if direction == 1 else number < devices - hop
+  return jnp.where(inner, got, jnp.asarray(fill, x.dtype))
