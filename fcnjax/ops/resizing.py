@@ -130,6 +130,29 @@ def source_positions(
   return np.clip(source, 0, n - 1)
 
 
+def positions_of_parts(
+  n: int, size: int, convention: Convention = "half_pixel"
+) -> tuple[tuple[int, int], Float[np.ndarray, "parts m"]]:
+  """Returns `source_positions` of rows that are spread over devices.
+
+  Args:
+    n: see `source_positions`; divides over `spatial.parts()`, as does `size`.
+    size: see `source_positions`.
+    convention: where the pixels are; see the module.
+
+  Returns:
+    The halo of each part, for `spatial.by_rows`, and for the rows of each part
+    of the result their positions in the part with its halo.
+  """
+  parts = spatial.parts()
+  source = source_positions(n, size, convention).reshape(parts, -1)
+  first = np.arange(parts) * (n // parts)
+  above = first - np.floor(source.min(axis=1))
+  below = np.ceil(source.max(axis=1)) - first - (n // parts - 1)
+  halo = max(0, int(above.max())), max(0, int(below.max()))
+  return halo, source - first[:, None] + halo[0]
+
+
 def resize_nearest(
   labels: Shaped[Array | np.ndarray, "b h w *c"], size: tuple[int, int]
 ) -> Shaped[Array, "b oh ow *c"]:
@@ -213,13 +236,11 @@ def _resize_axis(x, axis, size, convention, implementation):
   if implementation != "matrices" and grows:
     factor = (size - between) // (n - between)
     return _upsample_axis(x, axis, factor, convention, n)
-  low, above = _neighbours(n, size, convention)
-  return _mixed(x, axis, low, above)
+  return _mixed(x, axis, *_neighbours(source_positions(n, size, convention)))
 
 
-def _neighbours(n, size, convention):
-  """Returns the pixel before each of `size`, and the share of that behind."""
-  source = source_positions(n, size, convention)
+def _neighbours(source):
+  """Returns the pixel before each position, and the share of that behind."""
   low = np.floor(source)
   return low.astype(np.int32), (source - low).astype(np.float32)
 
@@ -236,23 +257,13 @@ def _mixed(x, axis, low, above):
 
 def _rows_by_parts(x, size, convention):
   """Resizes the rows, each device its own, of which it needs others' too."""
-  n, parts = x.shape[1], spatial.parts()
-  low, above = _neighbours(n, size, convention)
-  low, above = low.reshape(parts, -1), above.reshape(parts, -1)
-  last = np.minimum(low + (above > 0), n - 1).max(1)
-  first = np.arange(parts) * (n // parts)
-  before = max(0, int((first - low.min(1)).max()))
-  behind = max(0, int((last - first - (n // parts - 1)).max()))
+  halo, source = positions_of_parts(x.shape[1], size, convention)
+  low, above = _neighbours(source)
 
   def part(x):
-    return _mixed(
-      x,
-      1,
-      spatial.place(low - first[:, None] + before),
-      spatial.place(above),
-    )
+    return _mixed(x, 1, spatial.place(low), spatial.place(above))
 
-  return spatial.by_rows(part, x, halo=(before, behind))
+  return spatial.by_rows(part, x, halo=halo)
 
 
 # Automatic differentiation of the phases sums along an axis of `factor`

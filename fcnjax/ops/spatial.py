@@ -103,8 +103,8 @@ def by_rows(
       belongs to a part's own rows; in this order they are the result's rows.
     *maps: whose rows divide over `parts()`.
     shared: what each device sees whole.
-    halo: rows above and below its own that a part has besides; negative for
-      such as it lacks.
+    halo: rows above and below its own that the first map's part has besides;
+      negative for such as it lacks.
     fill: what is seen beyond the first and the last row.
   """
   mesh = jax.sharding.get_abstract_mesh()
@@ -113,8 +113,7 @@ def by_rows(
   spec = PartitionSpec(EXAMPLES if spread and data > 1 else None, ROWS)
 
   def part(*arrays):
-    own = [_extended(x, *halo, fill) for x in arrays[: len(maps)]]
-    return function(*own, *arrays[len(maps) :])
+    return function(_extended(arrays[0], *halo, fill), *arrays[1:])
 
   # Without the check of what varies, rules for derivatives within need not
   # tell it: what is shared has its gradients summed at the end.
@@ -129,6 +128,25 @@ def by_rows(
 def place(values: Num[np.ndarray, "n *shape"]) -> Num[Array, "*shape"]:
   """Returns, within `by_rows`, what belongs to the part: values[its number]."""
   return jnp.asarray(values)[lax.axis_index(ROWS)]
+
+
+def returned(
+  x: Num[Array, "b h *rest"], halo: tuple[int, int]
+) -> Num[Array, "b h2 *rest"]:
+  """Returns, within `by_rows`, what is said of a part's own rows.
+
+  The transpose of giving a part its halo: what parts say of rows in their halos
+  is added where these belong.
+
+  Args:
+    x: of a part with its halo.
+    halo: as `by_rows` was given it.
+  """
+  if halo == (0, 0):
+    return x
+  shape = (x.shape[0], x.shape[1] - sum(halo), *x.shape[2:])
+  own = jax.ShapeDtypeStruct(shape, x.dtype)
+  return jax.linear_transpose(lambda x: _extended(x, *halo, 0.0), own)(x)[0]
 
 
 def _extended(x, above, below, fill):
