@@ -262,13 +262,13 @@ def _run(
       score = None  # Nothing but ignored pixels: no candidate for the best.
     saved.save(step, state, mean_iou=score)
 
-  recording = model.clone(bn_momentum=0.0)
+  recording = sharding.spread(model.clone(bn_momentum=0.0).apply, mesh)
 
   def with_statistics(state: states.TrainState) -> states.TrainState:
     """Averages batch norm's statistics, of the parameters to be evaluated."""
     with contextlib.closing(training_batches.start(0)) as first_epoch:
       stats = statistics.batch_norm_statistics(
-        sharding.spread(recording.apply, mesh),
+        recording,
         sharding.whole(state.variables(averaged=True), mesh),
         (
           sharding.to_devices(batch, mesh)
