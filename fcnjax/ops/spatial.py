@@ -91,7 +91,7 @@ def halo(
 
 def by_rows(
   function: Callable[..., Any],
-  *maps: Num[Array, "b h *rest"],
+  *maps: Num[Array, "..."],
   shared: tuple[Array, ...] = (),
   halo: tuple[int, int] = (0, 0),
   fill: float = 0.0,
@@ -101,7 +101,7 @@ def by_rows(
   Args:
     function: (*parts of the maps, *shared) -> arrays [b', h', ...] of what
       belongs to a part's own rows; in this order they are the result's rows.
-    *maps: whose rows divide over `parts()`.
+    *maps: [b, h, ...], whose rows divide over `parts()`.
     shared: what each device sees whole.
     halo: rows above and below its own that the first map's part has besides;
       negative for such as it lacks.

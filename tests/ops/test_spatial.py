@@ -49,6 +49,10 @@ def _unpool(x, **words):
   return pooling.max_unpool(values, index, size=x.shape[1:3], packed=packed)
 
 
+def _nearest(x):
+  return resizing.resize_nearest(x, (24, 10))
+
+
 def _loss(convention):
   random = np.random.default_rng(1)
   label = random.integers(0, 4, (2, 64, 36)).astype(np.int32)
@@ -108,8 +112,20 @@ CASES = {
   "four times, corners aligned": (_resize((64, 36), "align_corners"), MAP),
   "one and a half": (_resize((24, 10), "half_pixel"), MAP),
   "shrunk": (_resize((8, 5), "align_corners"), MAP),
+  "nearest": (_nearest, MAP),
   "loss": (_loss("half_pixel"), MAP),
   "loss, corners aligned": (_loss("align_corners"), MAP),
+}
+
+# What needs no rows of others.
+LOCAL = {
+  "conv, one pixel",
+  "pool",
+  "unpool",
+  "unpool, packed",
+  "transposed",
+  "shrunk",
+  "nearest",
 }
 
 
@@ -142,12 +158,11 @@ def test_of_a_part(case):
   arrays = [random.normal(size=s).astype(np.float32) for s in shapes]
   function = _with_gradients(function)
   expected = jax.tree.leaves(jax.jit(function)(*arrays))
-  meshes = [(1, 8), (2, 4)]
-  # Eight parts of two rows are pooled to one each, which do not halve again.
-  for data, space in meshes:
+  for data, space in ((1, 8), (2, 4)):
     found, program, left = _spread(function, *arrays, data=data, space=space)
     assert not left
     assert "all-gather" not in program
+    assert ("collective-permute" in program) == (case not in LOCAL)
     for a, b in zip(expected, jax.tree.leaves(found), strict=True):
       np.testing.assert_allclose(b, a, atol=2e-5 * np.abs(a).max())
 
