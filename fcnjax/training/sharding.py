@@ -205,11 +205,15 @@ def spread(
 
 def placed(image: np.ndarray | jax.Array, mesh: Mesh) -> np.ndarray | jax.Array:
   """Returns images [b, h, w, c] spread as they divide, for prediction."""
-  data, space = (mesh.shape[axis] for axis in AXES)
-  if len(image) % data:
+  over = [
+    axis if n % mesh.shape[axis] == 0 else None
+    for axis, n in zip(AXES, image.shape)
+  ]
+  if over == list(AXES):
+    return jax.device_put(image, by_row(mesh))
+  if mesh.shape[spatial.ROWS] == 1:
     return image
-  divides = image.shape[1] % space == 0
-  return jax.device_put(image, (by_row if divides else by_example)(mesh))
+  return jax.device_put(image, NamedSharding(mesh, PartitionSpec(*over)))
 
 
 def to_devices(
