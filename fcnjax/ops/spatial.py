@@ -108,9 +108,9 @@ def by_rows(
     fill: what is seen beyond the first and the last row.
   """
   mesh = jax.sharding.get_abstract_mesh()
-  data = mesh.shape.get(EXAMPLES, 1)
+  data = mesh.shape[EXAMPLES]
   spread = all(x.shape[0] % data == 0 for x in maps)
-  spec = PartitionSpec(EXAMPLES if spread and data > 1 else None, ROWS)
+  spec = PartitionSpec(EXAMPLES if spread else None, ROWS)
 
   def part(*arrays):
     return function(_extended(arrays[0], *halo, fill), *arrays[1:])
