@@ -105,10 +105,7 @@ def _run(
     print(f"using {mesh.size} of {jax.device_count()} devices (mesh.data)")
   size, channels = _image_size(config, train), open_data.channels(config)
   shapes = _shapes(model, (1, *size, channels))
-  if words := rows.check(
-    mesh, model, shapes, size, label_margin=config.data.label_margin
-  ):
-    print(words)
+  rows.check(mesh, model, shapes, size)
   optimizer = build.optimizer(config, shapes["params"])
   normalization = build.chosen(
     build.NORMALIZATIONS, config.loss.normalization, "loss.normalization"

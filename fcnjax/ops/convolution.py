@@ -9,6 +9,7 @@ docs/performance.md.
 from collections.abc import Iterator, Sequence
 import contextlib
 import contextvars
+import functools
 import math
 from typing import Any
 
@@ -147,46 +148,49 @@ def conv(
     )
   groups = feature_group_count
   stride, rate = tuple(window_strides), tuple(rhs_dilation or (1, 1))
-  kh, kw = kernel.shape[:2]
-  plain = (
-    set(lhs_dilation or (1, 1)) == {1}
-    and not isinstance(padding, str)
-    and all(
-      min(pair) >= 0 and (k - 1) * r < n + sum(pair)
-      for pair, k, r, n in zip(padding, (kh, kw), rate, x.shape[1:3])
-    )
+  plain = _is_plain(x, kernel, padding, lhs_dilation, rate)
+  compute = functools.partial(
+    _conv, stride=stride, groups=groups, implementation=implementation, **words
   )
-  if plain and (halo := _halo(x.shape[1], kh, stride, padding, rate)):
+  if plain and (halo := _halo(x, kernel, stride, padding, rate)):
+    edges = ((0, 0), tuple(padding[1]))
     return spatial.by_rows(
-      lambda x, kernel: conv(
-        x,
-        kernel,
-        stride,
-        ((0, 0), tuple(padding[1])),
-        feature_group_count=groups,
-        implementation=implementation,
-        **words,
-      ),
+      lambda x, kernel: compute(x, kernel, padding=edges),
       jnp.asarray(x),
       shared=(jnp.asarray(kernel),),
       halo=halo,
     )
-  if spatial.parts() > 1 and implementation == "auto" and groups == 1:
-    pointwise = plain and kh == kw == 1 and not np.any(padding)
-    implementation = "matrix" if pointwise else "native"
+  return spatial.together(lambda x: compute(x, kernel, padding=padding), x)
+
+
+def _conv(x, kernel, *, stride, padding, groups, implementation, **words):
+  """Returns `conv` of rows that are not spread."""
+  rate = tuple(words["rhs_dilation"] or (1, 1))
+  kh, kw = kernel.shape[:2]
+  plain = _is_plain(x, kernel, padding, words["lhs_dilation"], rate)
   if groups > 1:
     implementations.check(implementation, ("auto", "native"))
     whole = implementation == "native" or _ONE_OPERATION.get()
     if not whole and groups <= FEW_GROUPS:
       parts = zip(jnp.split(x, groups, -1), jnp.split(kernel, groups, -1))
       return jnp.concatenate(
-        [conv(*part, window_strides, padding, **words) for part in parts],
+        [
+          _conv(
+            *part,
+            stride=stride,
+            padding=padding,
+            groups=1,
+            implementation=implementation,
+            **words,
+          )
+          for part in parts
+        ],
         axis=-1,
       )
     if (
       not whole
       and groups == x.shape[-1] == kernel.shape[-1]
-      and set(lhs_dilation or (1, 1)) == {1}
+      and set(words["lhs_dilation"] or (1, 1)) == {1}
       and len(set(stride)) == len(set(rate)) == 1
       and not isinstance(padding, str)
       and len({n for pair in padding for n in pair}) == 1
@@ -199,7 +203,7 @@ def conv(
         padding=padding[0][0],
       )
     return convolution_passes.native(
-      x, kernel, window_strides, padding, groups=groups, **words
+      x, kernel, stride, padding, groups=groups, **words
     )
   if _pads_far(padding, (kh, kw), rate, plain and implementation == "auto"):
     # By itself: XLA would take the zeros into the convolution again.
@@ -230,18 +234,34 @@ def conv(
     )
   if implementation == "matrix":
     x = x[:, :: stride[0], :: stride[1]]
-    return jnp.einsum("bhwc,cd->bhwd", x, kernel[0, 0], precision=precision)
+    return jnp.einsum(
+      "bhwc,cd->bhwd", x, kernel[0, 0], precision=words["precision"]
+    )
   edges = tuple(tuple(int(n) for n in pair) for pair in padding)
   if implementation == "space_to_batch":
-    return _split_conv(x, kernel, edges, rate[0], precision)
-  geometry = convolution_passes.Geometry(stride, edges, rate, precision)
+    return _split_conv(x, kernel, edges, rate[0], words["precision"])
+  geometry = convolution_passes.Geometry(
+    stride, edges, rate, words["precision"]
+  )
   x, kernel = jnp.asarray(x), jnp.asarray(kernel)
   return convolution_passes.conv(x, kernel, geometry, passes)
 
 
-def _halo(rows, places, stride, padding, rate):
+def _is_plain(x, kernel, padding, lhs_dilation, rate):
+  """Whether all is said by numbers that a sliding window has."""
+  return (
+    set(lhs_dilation or (1, 1)) == {1}
+    and not isinstance(padding, str)
+    and all(
+      min(pair) >= 0 and (k - 1) * r < n + sum(pair)
+      for pair, k, r, n in zip(padding, kernel.shape, rate, x.shape[1:3])
+    )
+  )
+
+
+def _halo(x, kernel, stride, padding, rate):
   """Returns the rows that a part needs besides its own; see `spatial`."""
-  reach = (places - 1) * rate[0] + 1
+  rows, reach = x.shape[1], (kernel.shape[0] - 1) * rate[0] + 1
   return spatial.halo(
     rows,
     (rows + sum(padding[0]) - reach) // stride[0] + 1,

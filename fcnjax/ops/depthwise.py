@@ -92,7 +92,7 @@ def depthwise_conv(
       shared=(kernel,),
       halo=halo,
     )
-  return _depthwise(x, kernel, windows)
+  return spatial.together(lambda x: _depthwise(x, kernel, windows), x)
 
 
 # A convolution, its input gradient and its filter gradient: each is linear in

@@ -123,7 +123,7 @@ def max_pool(
       halo=halo,
       fill=-jnp.inf,
     )
-  return _overlapping_pool(x, windows)
+  return spatial.together(lambda x: _overlapping_pool(x, windows), x)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnames=("windows",))
@@ -202,7 +202,9 @@ def max_pool_with_argmax(
       ),
       x,
     )
-  return _max_pool(x, window, x.shape[1:3], pooled, packed)
+  return spatial.together(
+    lambda x: _max_pool(x, window, x.shape[1:3], pooled, packed), x
+  )
 
 
 @functools.partial(
@@ -299,7 +301,9 @@ def max_unpool(
       x,
       index,
     )
-  return _max_unpool(x, index, window, size, packed)
+  return spatial.together(
+    lambda x: _max_unpool(x, index, window, size, packed), x
+  )
 
 
 @functools.partial(

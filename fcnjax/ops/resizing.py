@@ -97,12 +97,23 @@ def resize_bilinear(
   _check_size(size)
   x = jnp.asarray(x)
   y = x.astype(jnp.float32)
-  if size[0] != x.shape[1] and spatial.divides(x.shape[1], size[0]):
+  spread = size[0] != x.shape[1] and spatial.divides(x.shape[1], size[0])
+  if spread:
     y = _rows_by_parts(y, size[0], convention)
   # Columns last, and so first in the backward pass: what rows then add is a
   # factor smaller, and rows of a power of two would fight for the cache.
   for axis in (1, 2):
-    y = _resize_axis(y, axis, size[axis - 1], convention, implementation)
+    resize = functools.partial(
+      _resize_axis,
+      axis=axis,
+      size=size[axis - 1],
+      convention=convention,
+      implementation=implementation,
+    )
+    if axis == 1 and 1 < y.shape[1] != size[0]:  # One row is only repeated.
+      y = spatial.together(resize, y)
+    else:
+      y = resize(y)
   return y.astype(x.dtype)
 
 

@@ -7,14 +7,16 @@ collective-permute). Each so has, within a part, all the forms that it has for a
 whole map, and XLA has none to partition: many of them are made of pads, slices
 and reshapes of rows, for which it would gather the map on every device.
 
-Where the rows do not divide, an operator says so by `halo`, and XLA's own form
-is left to XLA.
+Where the rows do not divide, the map is put together, and each device computes
+all of it. XLA could spread such rows, too, unevenly; but networks of valid
+convolutions then had wrong gradients (jax 0.10.2 on a CPU, Shardy and GSPMD's
+partitioner: U-Net's and the context module's), so it is not asked to.
 """
 
 from collections.abc import Callable, Iterator
 import contextlib
 import contextvars
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 from jax import lax
@@ -36,18 +38,39 @@ def parts() -> int:
   return mesh.shape[ROWS] if kinds.get(ROWS) == AxisType.Auto else 1
 
 
-_LEFT = contextvars.ContextVar("rows left to XLA", default=None)
+class Maps(NamedTuple):
+  """The rows of the maps that operators met: spread, and put together."""
+
+  spread: list[int]
+  together: list[int]
+
+
+_MET: contextvars.ContextVar[Maps | None]
+_MET = contextvars.ContextVar("maps met", default=None)
 
 
 @contextlib.contextmanager
-def left_to_xla() -> Iterator[list[int]]:
-  """Gives a list: the rows of maps that operators traced within it leave."""
-  found: list[int] = []
-  token = _LEFT.set(found)
+def met() -> Iterator[Maps]:
+  """Gives what the operators meet that are traced within it."""
+  found = Maps([], [])
+  token = _MET.set(found)
   try:
     yield found
   finally:
-    _LEFT.reset(token)
+    _MET.reset(token)
+
+
+def together(function: Callable[[Array], Any], x: Array) -> Any:
+  """Returns function(x), of maps whose rows each device has all of."""
+  if parts() == 1:
+    return function(x)
+  return jax.tree.map(_whole, function(_whole(x)))
+
+
+def _whole(x):
+  any_ = PartitionSpec.UNCONSTRAINED
+  spec = PartitionSpec(any_, None, *(any_,) * (x.ndim - 2))
+  return lax.with_sharding_constraint(x, spec)
 
 
 def divides(*rows: int) -> bool:
@@ -59,10 +82,10 @@ def _spread(rows, fits):
   """Returns whether a map is computed in parts; notes where it is not."""
   if parts() == 1:
     return False
-  found = _LEFT.get()
+  found = _MET.get()
   # One row, as of a map's mean, has nothing to spread.
-  if not fits and rows > 1 and found is not None:
-    found.append(rows)
+  if rows > 1 and found is not None:
+    (found.spread if fits else found.together).append(rows)
   return fits
 
 

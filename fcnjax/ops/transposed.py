@@ -74,7 +74,7 @@ def transposed_conv(
       lambda x, kernel: _all_phases(x, kernel, stride), x, shared=(kernel,)
     )
   else:
-    y = _all_phases(x, kernel, stride)
+    y = spatial.together(lambda x: _all_phases(x, kernel, stride), x)
   return resizing.crop(y, padding, size)
 
 

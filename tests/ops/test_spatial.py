@@ -143,12 +143,17 @@ def _with_gradients(function):
 
 
 def _spread(function, x, *others, data, space):
-  """Returns a function's result on a mesh, and the rows left to XLA."""
+  """Returns a function's result on a mesh, its program, and the rows put
+  together."""
   mesh = sharding.create_mesh(data=data, space=space, batch_size=2)
-  with spatial.left_to_xla() as left:
+  with spatial.met() as met:
     spread = jax.jit(sharding.spread(function, mesh))
     compiled = spread.lower(sharding.placed(x, mesh), *others).compile()
-  return compiled(sharding.placed(x, mesh), *others), compiled.as_text(), left
+  return (
+    compiled(sharding.placed(x, mesh), *others),
+    compiled.as_text(),
+    met.together,
+  )
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -167,7 +172,7 @@ def test_of_a_part(case):
       np.testing.assert_allclose(b, a, atol=2e-5 * np.abs(a).max())
 
 
-def test_what_does_not_divide_is_left_to_xla_and_told():
+def test_what_does_not_divide_is_put_together():
   """Also where only the windows of a part would not begin in it."""
   random = np.random.default_rng(0)
   kernel = random.normal(size=KERNEL).astype(np.float32)

@@ -17,7 +17,7 @@ CLASSES = 3
 # is tall enough for eight devices.
 _BACKBONES = {
   "deeplabv3p_xception41": contracts._XCEPTION,
-  "deeplabv3p_resnet50": {"depths": (1, 1, 1, 2), "widths": (4, 4, 8, 8)},
+  "deeplabv3p_resnet50": {"depths": (1, 1, 1, 3), "widths": (4, 4, 8, 8)},
 }
 TALL = {
   "unet_same": {"width": 4},
@@ -78,26 +78,18 @@ def test_outputs_of_eight_devices(name):
   assert _difference(np.asarray(one), np.asarray(eight)) < 1e-5
 
 
-# Of every family one; those below have maps whose rows never divide, and are
-# left to XLA.
+# The last two have maps whose rows never divide: they are put together.
 SMALL = {
-  "segnet_vgg16": (128, 20),
   "segnet_basic": (64, 20),
-  "fcn_resnet50": (64, 20),
   "deeplab_largefov": (64, 20),
-  "deeplabv2_vgg16": (64, 20),
-  "deeplabv3_resnet50": (64, 20),
   "hdnet_resnet50": (64, 20),
-  "fcn8s_vgg16": (64, 20),
-  "fcn32s_alexnet": (64, 20),
-  "fcn32s_googlenet": (64, 20),
   "dilation8": (64, 20),
   "unet": (48, 44),
 }
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_every_family_on_a_mixed_mesh(name):
+def test_a_mixed_mesh(name):
   """In float64: noise through many batch norms amplifies float32's rounding."""
   model, size = contracts._small_model(name), SMALL[name]
   with jax.enable_x64(True):
