@@ -212,6 +212,37 @@ SECTIONS = {
     "With memory that is returned to the system when it is freed, as glibc "
     "does, and kept, as the commands do.",
   ),
+  "devices": Section(
+    "The same on many devices",
+    "Narrow networks of each family, three steps in float32, on meshes of "
+    "data x space devices ([scaling](scaling.md)), with parameters whole on "
+    "each device or cut over them: the largest relative differences to one "
+    "device, of the losses and of the first gradient (its norm).",
+    (
+      ("network", "network"),
+      ("data", "data"),
+      ("space", "space"),
+      ("parameters", "parameters"),
+      ("losses", "losses"),
+      ("gradient", "gradient"),
+    ),
+    script="devices.py same",
+  ),
+  "largest_image": Section(
+    "The largest image",
+    "The largest square image with which a train step of one image fits into "
+    "the memory of a device, its rows spread over as many as are named "
+    "(mesh.space); by the compiled program's analysis, in steps of 128 pixels.",
+    (
+      ("network", "network"),
+      ("devices", "devices"),
+      ("memory, GB", "gigabytes"),
+      ("side", "side"),
+      ("pixels, times", "pixels"),
+      ("needed, GB", "needed_gb"),
+    ),
+    script="devices.py largest",
+  ),
 }
 
 

@@ -56,7 +56,7 @@ def _tf_data(config, reader, words, mesh) -> Batches:
   recipes.check_length("std", std, reader.first["image"].shape[-1])
   normalized = jax.jit(
     functools.partial(normalization.normalized, mean=words["mean"], std=std),
-    out_shardings=sharding.by_example(mesh),
+    out_shardings=sharding.by_row(mesh),
   )
 
   def start(step: int) -> Iterator[typing.Batch]:
@@ -92,6 +92,7 @@ def _resident(config, reader, words, mesh) -> Batches:
     reader,
     replicated=sharding.replicated(mesh),
     by_example=sharding.by_example(mesh),
+    by_row=sharding.by_row(mesh),
     **words,
   )
   print(

@@ -260,7 +260,8 @@ def predictor(
   Args:
     config: with the words of `evaluation`, data.mean and data.std.
     apply: the model's.
-    mesh: of several devices, over which batches that divide are spread.
+    mesh: of several devices, over which batches, and the rows of images, are
+      spread where they divide.
     coarse: whether, where the logits are what one call of the network says,
       `typing.Coarse` scores may be returned in their place, if it has them:
       for `evaluation.evaluate`.
@@ -275,6 +276,7 @@ def predictor(
   strategy = chosen(STRATEGIES, words.strategy, "evaluation.strategy")
   output = chosen(TASKS, words.task, "evaluation.task")
 
+  apply = sharding.spread(apply, mesh)
   normal = functools.partial(
     normalization.normalized_image, mean=config.data.mean, std=config.data.std
   )
@@ -290,9 +292,9 @@ def predictor(
     return outputs.get(f"coarse_{output}", outputs[output])
 
   def placed(image):
-    if mesh is None or len(image) % mesh.size or jax.process_count() > 1:
+    if mesh is None or jax.process_count() > 1:
       return image
-    return jax.device_put(image, sharding.by_example(mesh))
+    return sharding.placed(image, mesh)
 
   def bound(variables: Any) -> PredictFn:
     def seen(image, keys):

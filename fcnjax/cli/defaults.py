@@ -180,7 +180,14 @@ def get_config() -> ml_collections.ConfigDict:
         "task": "first",  # "second": of data.second_masks
         "overlays": 4,  # examples drawn at each evaluation
       },
-      "mesh": {"data": -1},  # devices; -1 = as many as divide the batch
+      # Devices: docs/scaling.md.
+      "mesh": {
+        "data": -1,  # that the batch is spread over; -1 = as many as divide it
+        "space": 1,  # that the rows of an image are spread over
+        # Whether parameters, optimizer and averages are cut over "data", each
+        # put together where it is used.
+        "shard_parameters": False,
+      },
     }
   )
   config.lock()

@@ -9,6 +9,7 @@ import jax
 import ml_collections
 
 from fcnjax import errors, profile
+from fcnjax.training import sharding
 
 
 def estimate(
@@ -18,7 +19,7 @@ def estimate(
   params: Any,
   state: Any,
   *,
-  devices: int,
+  mesh: jax.sharding.Mesh,
 ) -> tuple[int, int]:
   """Returns bytes of a device that a step takes: state, activations.
 
@@ -30,13 +31,13 @@ def estimate(
     model: as created.
     size: of a training image, pixels.
     params: shapes of the parameters, of which there are gradients.
-    state: shapes of the state on a device.
-    devices: over which the batch is spread.
+    state: shapes of the state, with their shardings.
+    mesh: over which the batch, and the rows of its images, are spread.
   """
-  images = math.ceil(config.batch_size / devices / config.accumulate)
-  return _bytes((state, params)), images * sum(
-    profile.training_memory(model, size)
-  )
+  data, space = (mesh.shape[axis] for axis in sharding.AXES)
+  images = math.ceil(config.batch_size / data / config.accumulate)
+  activations = images * sum(profile.training_memory(model, size))
+  return _bytes((state, params)), math.ceil(activations / space)
 
 
 def limit() -> int | None:
@@ -95,6 +96,9 @@ def _words(found: tuple[int, int]) -> str:
 
 
 def _bytes(tree: Any) -> int:
-  return sum(
-    math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(tree)
-  )
+  def of_a_device(x):
+    own = getattr(x, "sharding", None)
+    shape = x.shape if own is None else own.shard_shape(x.shape)
+    return math.prod(shape) * x.dtype.itemsize
+
+  return sum(of_a_device(x) for x in jax.tree.leaves(tree))

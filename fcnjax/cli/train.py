@@ -20,6 +20,7 @@ from fcnjax.cli import (
   init_from,
   non_finite,
   open_data,
+  rows,
   workdir,
 )
 from fcnjax.data import examples
@@ -104,7 +105,9 @@ def _run(
   #    fit is known before anything is computed.
   model = build.model(config, num_classes=len(classes))
   mesh = sharding.create_mesh(
-    data=config.mesh.data, batch_size=config.batch_size
+    data=config.mesh.data,
+    space=config.mesh.space,
+    batch_size=config.batch_size,
   )
   if config.batch_size % config.accumulate:
     raise errors.InputError(
@@ -115,6 +118,7 @@ def _run(
     print(f"using {mesh.size} of {jax.device_count()} devices (mesh.data)")
   size, channels = _image_size(config, train), open_data.channels(config)
   shapes = _shapes(model, (1, *size, channels))
+  rows.check(mesh, model, shapes, size)
   optimizer = build.optimizer(config, shapes["params"])
   normalization = build.chosen(
     build.NORMALIZATIONS, config.loss.normalization, "loss.normalization"
@@ -137,17 +141,20 @@ def _run(
   )
   predictor = build.predictor(config, model.apply, mesh=mesh, coarse=True)
 
-  @functools.partial(jax.jit, out_shardings=sharding.replicated(mesh))
   def create():
     image = np.zeros((1, *size, channels), np.float32)
     variables = model.init(jax.random.key(config.seed), image)
     return states.create(variables, optimizer, ema=config.ema_decay > 0)
 
+  shapes_of_state = jax.eval_shape(create)
+  placement = sharding.of_state(
+    shapes_of_state, mesh, shard_parameters=config.mesh.shard_parameters
+  )
+  create = jax.jit(create, out_shardings=placement)
   abstract = jax.tree.map(
-    lambda x: jax.ShapeDtypeStruct(
-      x.shape, x.dtype, sharding=sharding.replicated(mesh)
-    ),
-    jax.eval_shape(create),
+    lambda x, own: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=own),
+    shapes_of_state,
+    placement,
   )
 
   # 3. The workdir; and, since it takes longest of what may end in an error,
@@ -216,7 +223,7 @@ def _run(
   )
   train_step = make_step(
     functools.partial(
-      steps.train_step,
+      sharding.spread(steps.train_step, mesh),
       apply=model.apply,
       optimizer=optimizer,
       seed=config.seed,
@@ -231,14 +238,15 @@ def _run(
       trained=optimizers.trained(shapes["params"], config.optimizer.groups),
       remat=remat,
       skip=policy == "skip",
+      gathered=sharding.gatherer(placement.params),
     ),
-    out_shardings=sharding.replicated(mesh),
+    out_shardings=(placement, sharding.replicated(mesh)),
   )
 
   def evaluate(
     state: states.TrainState, step: int, check: Callable[[], None]
   ) -> dict[str, Any]:
-    predict = predictor(state.variables(averaged=True))
+    predict = predictor(sharding.whole(state.variables(averaged=True), mesh))
     matrix = evaluation.evaluate(
       predict,
       _checked(
@@ -266,14 +274,14 @@ def _run(
       score = None  # Nothing but ignored pixels: no candidate for the best.
     saved.save(step, state, mean_iou=score)
 
-  recording = model.clone(bn_momentum=0.0)
+  recording = sharding.spread(model.clone(bn_momentum=0.0).apply, mesh)
 
   def with_statistics(state: states.TrainState) -> states.TrainState:
     """Averages batch norm's statistics, of the parameters to be evaluated."""
     with contextlib.closing(training_batches.start(0)) as first_epoch:
       stats = statistics.batch_norm_statistics(
-        recording.apply,
-        state.variables(averaged=True),
+        recording,
+        sharding.whole(state.variables(averaged=True), mesh),
         (
           sharding.to_devices(batch, mesh)
           for batch in itertools.islice(first_epoch, config.statistics_batches)
@@ -302,7 +310,7 @@ def _run(
   needed = (0, 0)
   if most is not None:
     needed = device_memory.estimate(
-      config, model, size, shapes["params"], abstract, devices=mesh.size
+      config, model, size, shapes["params"], abstract, mesh=mesh
     )
     if warning := device_memory.warning(needed, most):
       print(warning)
@@ -362,7 +370,7 @@ def _run(
   state = saved.restore(best, abstract)
   scores = evaluate_command.score(
     config,
-    predictor(state.variables(averaged=True)),
+    predictor(sharding.whole(state.variables(averaged=True), mesh)),
     val if test is None else test,
   )
   return {"scores": scores, "split": split, "step": best}

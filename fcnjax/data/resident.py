@@ -53,6 +53,7 @@ class Resident:
     workers: int = 2,
     replicated: jax.sharding.Sharding | None = None,
     by_example: jax.sharding.Sharding | None = None,
+    by_row: jax.sharding.Sharding | None = None,
   ):
     """Reads the whole source, and puts it on the device.
 
@@ -71,8 +72,9 @@ class Resident:
         with valid convolutions (U-Net: 92).
       workers: threads that read.
       replicated: where the set lies; None = on the first device.
-      by_example: where the batches lie, their first axis over the devices;
-        None = likewise.
+      by_example: where the numbers lie that tell which examples a batch has,
+        their first axis over the devices; None = likewise.
+      by_row: where the batches lie; None = as these numbers.
 
     Raises:
       InputError: for an unknown transform, an unreadable example, transforms
@@ -139,7 +141,7 @@ class Resident:
         "which the device has not; set --config.data.resident=off, for which "
         "TensorFlow is needed."
       ) from error
-    self._make = jax.jit(make, out_shardings=by_example)
+    self._make = jax.jit(make, out_shardings=by_row or by_example)
 
   def batch(self, step: int) -> typing.Batch:
     """Returns the batch of a step, on the device; waits for nothing.

@@ -5,6 +5,7 @@ Images are [batch, height, width, channels] everywhere.
 Operators that XLA does badly take an `implementation`; "auto" is chosen by
 platform and shape, by the measurements of docs/performance.md.
 
+spatial        what each operator does where rows are spread over devices
 windows        sliding windows as shifts of the whole map, and their transpose
 pooling        max_pool (windows may overlap); max_pool_with_argmax, max_unpool:
                windows that tile the image, with the place of each maximum as a

@@ -9,6 +9,7 @@ docs/performance.md.
 from collections.abc import Iterator, Sequence
 import contextlib
 import contextvars
+import functools
 import math
 from typing import Any
 
@@ -23,6 +24,7 @@ from fcnjax.ops import (
   depthwise,
   implementations,
   interleaved,
+  spatial,
   winograd,
 )
 
@@ -112,7 +114,9 @@ def conv(
     "space_to_batch" if possible, and "patches" for kernels of more places than
     `SMALL_KERNEL` over `PATCHES_CHANNELS` or more channels, all patches within
     `PATCHES_BYTES`; else "native". Maps that are padded by more than the kernel
-    reaches are padded first there (docs/decisions.md says why).
+    reaches are padded first there (docs/decisions.md says why). Where rows are
+    spread over devices (see `spatial`), that is chosen for each device's rows;
+    if these do not divide, "matrix" or "native".
 
   Args:
     x: features.
@@ -143,20 +147,50 @@ def conv(
       f"conv needs {convolution_passes.LAYOUT}, got {dimension_numbers}."
     )
   groups = feature_group_count
+  stride, rate = tuple(window_strides), tuple(rhs_dilation or (1, 1))
+  plain = _is_plain(x, kernel, padding, lhs_dilation, rate)
+  compute = functools.partial(
+    _conv, stride=stride, groups=groups, implementation=implementation, **words
+  )
+  if plain and (halo := _halo(x, kernel, stride, padding, rate)):
+    edges = ((0, 0), tuple(padding[1]))
+    return spatial.by_rows(
+      lambda x, kernel: compute(x, kernel, padding=edges),
+      jnp.asarray(x),
+      shared=(jnp.asarray(kernel),),
+      halo=halo,
+    )
+  return spatial.together(lambda x: compute(x, kernel, padding=padding), x)
+
+
+def _conv(x, kernel, *, stride, padding, groups, implementation, **words):
+  """Returns `conv` of rows that are not spread."""
+  rate = tuple(words["rhs_dilation"] or (1, 1))
+  kh, kw = kernel.shape[:2]
+  plain = _is_plain(x, kernel, padding, words["lhs_dilation"], rate)
   if groups > 1:
     implementations.check(implementation, ("auto", "native"))
     whole = implementation == "native" or _ONE_OPERATION.get()
-    stride, rate = tuple(window_strides), tuple(rhs_dilation or (1, 1))
     if not whole and groups <= FEW_GROUPS:
       parts = zip(jnp.split(x, groups, -1), jnp.split(kernel, groups, -1))
       return jnp.concatenate(
-        [conv(*part, window_strides, padding, **words) for part in parts],
+        [
+          _conv(
+            *part,
+            stride=stride,
+            padding=padding,
+            groups=1,
+            implementation=implementation,
+            **words,
+          )
+          for part in parts
+        ],
         axis=-1,
       )
     if (
       not whole
       and groups == x.shape[-1] == kernel.shape[-1]
-      and set(lhs_dilation or (1, 1)) == {1}
+      and set(words["lhs_dilation"] or (1, 1)) == {1}
       and len(set(stride)) == len(set(rate)) == 1
       and not isinstance(padding, str)
       and len({n for pair in padding for n in pair}) == 1
@@ -169,19 +203,8 @@ def conv(
         padding=padding[0][0],
       )
     return convolution_passes.native(
-      x, kernel, window_strides, padding, groups=groups, **words
+      x, kernel, stride, padding, groups=groups, **words
     )
-  stride = tuple(window_strides)
-  rate = tuple(rhs_dilation or (1, 1))
-  kh, kw = kernel.shape[:2]
-  plain = (
-    set(lhs_dilation or (1, 1)) == {1}
-    and not isinstance(padding, str)
-    and all(
-      min(pair) >= 0 and (k - 1) * r < n + sum(pair)
-      for pair, k, r, n in zip(padding, (kh, kw), rate, x.shape[1:3])
-    )
-  )
   if _pads_far(padding, (kh, kw), rate, plain and implementation == "auto"):
     # By itself: XLA would take the zeros into the convolution again.
     x = lax.optimization_barrier(jnp.pad(x, ((0, 0), *padding, (0, 0))))
@@ -211,13 +234,41 @@ def conv(
     )
   if implementation == "matrix":
     x = x[:, :: stride[0], :: stride[1]]
-    return jnp.einsum("bhwc,cd->bhwd", x, kernel[0, 0], precision=precision)
+    return jnp.einsum(
+      "bhwc,cd->bhwd", x, kernel[0, 0], precision=words["precision"]
+    )
   edges = tuple(tuple(int(n) for n in pair) for pair in padding)
   if implementation == "space_to_batch":
-    return _split_conv(x, kernel, edges, rate[0], precision)
-  geometry = convolution_passes.Geometry(stride, edges, rate, precision)
+    return _split_conv(x, kernel, edges, rate[0], words["precision"])
+  geometry = convolution_passes.Geometry(
+    stride, edges, rate, words["precision"]
+  )
   x, kernel = jnp.asarray(x), jnp.asarray(kernel)
   return convolution_passes.conv(x, kernel, geometry, passes)
+
+
+def _is_plain(x, kernel, padding, lhs_dilation, rate):
+  """Whether all is said by numbers that a sliding window has."""
+  return (
+    set(lhs_dilation or (1, 1)) == {1}
+    and not isinstance(padding, str)
+    and all(
+      min(pair) >= 0 and (k - 1) * r < n + sum(pair)
+      for pair, k, r, n in zip(padding, kernel.shape, rate, x.shape[1:3])
+    )
+  )
+
+
+def _halo(x, kernel, stride, padding, rate):
+  """Returns the rows that a part needs besides its own; see `spatial`."""
+  rows, reach = x.shape[1], (kernel.shape[0] - 1) * rate[0] + 1
+  return spatial.halo(
+    rows,
+    (rows + sum(padding[0]) - reach) // stride[0] + 1,
+    stride=stride[0],
+    reach=reach,
+    padding=padding[0][0],
+  )
 
 
 def _pads_far(padding, kernel, rate, possible):

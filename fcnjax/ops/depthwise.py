@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 import numpy as np
 
-from fcnjax.ops import implementations, windows as windows_lib
+from fcnjax.ops import implementations, spatial, windows as windows_lib
 
 # Of the passes "forward", "image" and "kernel" (the gradients), those that are
 # left to XLA's convolution on a GPU.
@@ -85,7 +85,14 @@ def depthwise_conv(
     size=x.shape[1:3],
     count=tuple(count),
   )
-  return _depthwise(x, kernel, windows)
+  if halo := windows_lib.halo(windows):
+    return spatial.by_rows(
+      lambda x, kernel: _depthwise(x, kernel, windows_lib.part(windows, x)),
+      x,
+      shared=(kernel,),
+      halo=halo,
+    )
+  return spatial.together(lambda x: _depthwise(x, kernel, windows), x)
 
 
 # A convolution, its input gradient and its filter gradient: each is linear in

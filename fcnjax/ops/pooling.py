@@ -17,7 +17,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, UInt8
 import numpy as np
 
-from fcnjax.ops import implementations, indices, windows as windows_lib
+from fcnjax.ops import (
+  implementations,
+  indices,
+  spatial,
+  windows as windows_lib,
+)
 
 # Elsewhere than on a CPU, windows of so many pixels are searched in one loop.
 FEW_PLACES = 9
@@ -111,7 +116,14 @@ def max_pool(
     size=x.shape[1:3],
     count=tuple(counts),
   )
-  return _overlapping_pool(x, windows)
+  if halo := windows_lib.halo(windows):
+    return spatial.by_rows(
+      lambda x: _overlapping_pool(x, windows_lib.part(windows, x)),
+      x,
+      halo=halo,
+      fill=-jnp.inf,
+    )
+  return spatial.together(lambda x: _overlapping_pool(x, windows), x)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnames=("windows",))
@@ -183,7 +195,16 @@ def max_pool_with_argmax(
   x = jnp.asarray(x)
   pooled = _pooled_size(x.shape[1:3], window, rounding)
   indices.check_packed(packed, window)
-  return _max_pool(x, window, x.shape[1:3], pooled, packed)
+  if _in_parts(x.shape[1], pooled[0], window):
+    return spatial.by_rows(
+      lambda x: _max_pool(
+        x, window, x.shape[1:3], (x.shape[1] // window[0], pooled[1]), packed
+      ),
+      x,
+    )
+  return spatial.together(
+    lambda x: _max_pool(x, window, x.shape[1:3], pooled, packed), x
+  )
 
 
 @functools.partial(
@@ -272,7 +293,17 @@ def max_unpool(
   if implementation == "native":
     index = indices.unpack(index, x.shape[3]) if packed else index
     return max_unpool_reference(x, index, window=window, size=size)
-  return _max_unpool(x, index, window, size, packed)
+  if _in_parts(size[0], x.shape[1], window):
+    return spatial.by_rows(
+      lambda x, index: _max_unpool(
+        x, index, window, (x.shape[1] * window[0], size[1]), packed
+      ),
+      x,
+      index,
+    )
+  return spatial.together(
+    lambda x: _max_unpool(x, index, window, size, packed), x
+  )
 
 
 @functools.partial(
@@ -350,6 +381,11 @@ def max_unpool_reference(x, index, *, window=2, size):
   column = column * window[1] + index % np.uint8(window[1])
   image = jnp.zeros((x.shape[0], *size, x.shape[3]), x.dtype)
   return image.at[batch, y, column, channel].set(x, mode="drop")
+
+
+def _in_parts(rows, pooled, window):
+  """Whether rows are spread over devices, and each has whole windows."""
+  return spatial.divides(pooled) and pooled * window[0] == rows
 
 
 def _first_maximum(values, places):

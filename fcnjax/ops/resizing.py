@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Shaped
 import numpy as np
 
-from fcnjax.ops import implementations, windows as windows_lib
+from fcnjax.ops import implementations, spatial, windows as windows_lib
 
 Convention = Literal["half_pixel", "align_corners"]
 
@@ -82,7 +82,8 @@ def resize_bilinear(
     size: height and width of the result in pixels.
     convention: where the pixels are; see the module.
     implementation: "phases" or "matrices"; or "auto", phases along each axis
-      that grows by a whole factor and matrices along others.
+      that grows by a whole factor and matrices along others. Rows that are
+      spread over devices, and divide, always go by a matrix for each device.
 
   Returns:
     The image at `size`, computed in float32, in the dtype of `x`.
@@ -96,10 +97,23 @@ def resize_bilinear(
   _check_size(size)
   x = jnp.asarray(x)
   y = x.astype(jnp.float32)
+  spread = size[0] != x.shape[1] and spatial.divides(x.shape[1], size[0])
+  if spread:
+    y = _rows_by_parts(y, size[0], convention)
   # Columns last, and so first in the backward pass: what rows then add is a
   # factor smaller, and rows of a power of two would fight for the cache.
   for axis in (1, 2):
-    y = _resize_axis(y, axis, size[axis - 1], convention, implementation)
+    resize = functools.partial(
+      _resize_axis,
+      axis=axis,
+      size=size[axis - 1],
+      convention=convention,
+      implementation=implementation,
+    )
+    if axis == 1 and 1 < y.shape[1] != size[0]:  # One row is only repeated.
+      y = spatial.together(resize, y)
+    else:
+      y = resize(y)
   return y.astype(x.dtype)
 
 
@@ -127,6 +141,29 @@ def source_positions(
   return np.clip(source, 0, n - 1)
 
 
+def positions_of_parts(
+  n: int, size: int, convention: Convention = "half_pixel"
+) -> tuple[tuple[int, int], Float[np.ndarray, "parts m"]]:
+  """Returns `source_positions` of rows that are spread over devices.
+
+  Args:
+    n: see `source_positions`; divides over `spatial.parts()`, as does `size`.
+    size: see `source_positions`.
+    convention: where the pixels are; see the module.
+
+  Returns:
+    The halo of each part, for `spatial.by_rows`, and for the rows of each part
+    of the result their positions in the part with its halo.
+  """
+  parts = spatial.parts()
+  source = source_positions(n, size, convention).reshape(parts, -1)
+  first = np.arange(parts) * (n // parts)
+  above = first - np.floor(source.min(axis=1))
+  below = np.ceil(source.max(axis=1)) - first - (n // parts - 1)
+  halo = max(0, int(above.max())), max(0, int(below.max()))
+  return halo, source - first[:, None] + halo[0]
+
+
 def resize_nearest(
   labels: Shaped[Array | np.ndarray, "b h w *c"], size: tuple[int, int]
 ) -> Shaped[Array, "b oh ow *c"]:
@@ -147,6 +184,14 @@ def resize_nearest(
   """
   _check_size(size)
   labels = jnp.asarray(labels)
+  n = labels.shape[1]
+  if size[0] != n and spatial.divides(n, size[0]):
+    return spatial.by_rows(
+      lambda part: resize_nearest(
+        part, (part.shape[1] * size[0] // n, size[1])
+      ),
+      labels,
+    )
   rows, columns = (
     (2 * np.arange(m) + 1) * n // (2 * m)
     for n, m in zip(labels.shape[1:3], size)
@@ -210,16 +255,34 @@ def _resize_axis(x, axis, size, convention, implementation):
   if implementation != "matrices" and grows:
     factor = (size - between) // (n - between)
     return _upsample_axis(x, axis, factor, convention, n)
-  source = source_positions(n, size, convention)
+  return _mixed(x, axis, *_neighbours(source_positions(n, size, convention)))
+
+
+def _neighbours(source):
+  """Returns the pixel before each position, and the share of that behind."""
   low = np.floor(source)
-  above = (source - low).astype(np.float32)[:, None]
+  return low.astype(np.int32), (source - low).astype(np.float32)
+
+
+def _mixed(x, axis, low, above):
   # Built on the device from two vectors: no large constant in the program.
-  column = np.arange(n)[None, :]
-  low = low.astype(np.int32)[:, None]
+  column = np.arange(x.shape[axis])[None, :]
+  low, above = low[:, None], above[:, None]
   matrix = jnp.where(column == low, 1 - above, 0.0)
   matrix += jnp.where(column == low + 1, above, 0.0)
   product = "oh,bhwc->bowc" if axis == 1 else "ow,bhwc->bhoc"
   return jnp.einsum(product, matrix, x, precision=lax.Precision.HIGHEST)
+
+
+def _rows_by_parts(x, size, convention):
+  """Resizes the rows, each device its own, of which it needs others' too."""
+  halo, source = positions_of_parts(x.shape[1], size, convention)
+  low, above = _neighbours(source)
+
+  def part(x):
+    return _mixed(x, 1, spatial.place(low), spatial.place(above))
+
+  return spatial.by_rows(part, x, halo=halo)
 
 
 # Automatic differentiation of the phases sums along an axis of `factor`

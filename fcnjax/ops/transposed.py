@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 import numpy as np
 
-from fcnjax.ops import implementations, resizing
+from fcnjax.ops import implementations, resizing, spatial
 
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
 
@@ -69,8 +69,12 @@ def transposed_conv(
   implementations.check(implementation, ("auto", "phases", "native"))
   if implementation == "native":
     y = transposed_conv_reference(x, kernel, stride=stride)
+  elif kernel.shape[0] == stride[0] and spatial.divides(x.shape[1]):
+    y = spatial.by_rows(
+      lambda x, kernel: _all_phases(x, kernel, stride), x, shared=(kernel,)
+    )
   else:
-    y = _all_phases(x, kernel, stride)
+    y = spatial.together(lambda x: _all_phases(x, kernel, stride), x)
   return resizing.crop(y, padding, size)
 
 

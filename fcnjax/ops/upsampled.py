@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Shaped
 import numpy as np
 
-from fcnjax.ops import implementations, resizing
+from fcnjax.ops import implementations, resizing, spatial
 
 IMPLEMENTATIONS = ("auto", "plain", "tiles")
 
@@ -47,7 +47,8 @@ def uses_tiles(
   """Returns whether scores of `shape` are taken to `size` by tiles.
 
   "auto": where that is growing, and the result has at least `least` bytes on a
-  CPU, or `ELSEWHERE_BYTES` on another platform.
+  CPU, or `ELSEWHERE_BYTES` on another platform. Of rows that are spread over
+  devices those of each device count, and tiles need rows that divide.
 
   Args:
     shape: of the scores, [b, h, w, k].
@@ -61,10 +62,13 @@ def uses_tiles(
   implementations.check(implementation, IMPLEMENTATIONS)
   if implementation != "auto":
     return implementation == "tiles"
+  parts = spatial.parts()
+  if parts > 1 and not spatial.divides(shape[1], size[0]):
+    return False
   grows = size[0] > shape[1] and size[1] > shape[2]
   on_cpu = jax.default_backend() == "cpu"
   least = least if on_cpu else ELSEWHERE_BYTES
-  return grows and 4 * shape[0] * shape[3] * math.prod(size) >= least
+  return grows and 4 * shape[0] * shape[3] * math.prod(size) >= least * parts
 
 
 def map_tiles(
@@ -92,15 +96,17 @@ def map_tiles(
   Raises:
     ValueError: if `size` is not positive or the convention is unknown.
   """
-  plan = _plan(scores.shape, size, convention, tile)
 
-  def step(scores, tile):
-    _, upsampled, *parts = _upsampled(scores, tile, plan)
-    return scores, function(upsampled, *parts)
+  def sweep(plan, scores, *images):
+    def step(scores, tile):
+      _, upsampled, *parts = _upsampled(scores, tile, plan)
+      return scores, function(upsampled, *parts)
 
-  coarse = _classes_first(scores)
-  _, values = lax.scan(step, coarse, (*plan.places, *_cut(images, plan)))
-  return _joined(values, plan)
+    coarse = _classes_first(scores)
+    _, values = lax.scan(step, coarse, (*plan.places, *_cut(images, plan)))
+    return _joined(values, plan)
+
+  return _by_parts(sweep, scores, images, size, convention, tile)
 
 
 def map_tiles_with_gradient(
@@ -126,22 +132,26 @@ def map_tiles_with_gradient(
   Returns:
     The values of all pixels, and the gradient by `scores`, float32.
   """
-  plan = _plan(scores.shape, size, convention, tile)
-  coarse = _classes_first(scores)
 
-  def step(total, tile):
-    (where, rows, columns), upsampled, *parts = _upsampled(coarse, tile, plan)
-    values, gradient = function(upsampled, *parts)
-    gradient = _product("rs,rbkt->sbkt", rows, gradient)
-    gradient = _product("tu,sbkt->sbku", columns, gradient)
-    before = lax.dynamic_slice(total, where, gradient.shape)
-    total = lax.dynamic_update_slice(total, before + gradient, where)
-    return total, values
+  def sweep(plan, scores, *images):
+    coarse = _classes_first(scores)
 
-  total, values = lax.scan(
-    step, jnp.zeros_like(coarse), (*plan.places, *_cut(images, plan))
-  )
-  return _joined(values, plan), total.transpose(1, 0, 3, 2)
+    def step(total, tile):
+      (where, rows, columns), upsampled, *parts = _upsampled(coarse, tile, plan)
+      values, gradient = function(upsampled, *parts)
+      gradient = _product("rs,rbkt->sbkt", rows, gradient)
+      gradient = _product("tu,sbkt->sbku", columns, gradient)
+      before = lax.dynamic_slice(total, where, gradient.shape)
+      total = lax.dynamic_update_slice(total, before + gradient, where)
+      return total, values
+
+    total, values = lax.scan(
+      step, jnp.zeros_like(coarse), (*plan.places, *_cut(images, plan))
+    )
+    gradient = total.transpose(1, 0, 3, 2)
+    return _joined(values, plan), spatial.returned(gradient, plan.halo)
+
+  return _by_parts(sweep, scores, images, size, convention, tile)
 
 
 def sum_tiles(
@@ -229,26 +239,61 @@ class _Plan(NamedTuple):
     places: for each tile, with n tiles: the first row and column [n] of its
       slab, and, for its rows and for its columns, the neighbour before in the
       slab [n, r] and the share of the neighbour behind [n, r].
+    halo: rows of the scores that are others', above and below, where rows are
+      spread over devices and this is the plan of one.
   """
 
   size: tuple[int, int]
   tile: tuple[int, int]
   counts: tuple[int, int]
   slab: tuple[int, int]
-  places: tuple[np.ndarray, ...]
+  places: tuple[np.ndarray | Array, ...]
+  halo: tuple[int, int] = (0, 0)
 
 
-def _plan(shape, size, convention, tile) -> _Plan:
+def _by_parts(sweep, scores, images, size, convention, tile):
+  """Returns sweep(plan, scores, *images); each device's of its own rows."""
+  scores = jnp.asarray(scores)
+  _check(size)
+  if not spatial.divides(scores.shape[1], size[0]):
+    return sweep(_plan(scores.shape, size, convention, tile), scores, *images)
+  halo, positions = resizing.positions_of_parts(
+    scores.shape[1], size[0], convention
+  )
+  own = (size[0] // spatial.parts(), size[1])
+
+  def part(scores, *images):
+    plan = _plan(scores.shape, own, convention, tile, positions)
+    return sweep(plan._replace(halo=halo), scores, *images)
+
+  return spatial.by_rows(part, scores, *map(jnp.asarray, images), halo=halo)
+
+
+def _check(size):
   if min(size) < 1:
     raise ValueError(f"size must be positive, got {tuple(size)}.")
+
+
+def _plan(shape, size, convention, tile, positions=None) -> _Plan:
+  """Returns the plan; positions [parts, rows]: it is that of one part."""
+  _check(size)
   tile = tile or _tile(shape[0] * shape[3])
   tile = tuple(min(side, n) for side, n in zip(tile, size))
-  axes = [
-    _axis(n, m, side, convention) for n, m, side in zip(shape[1:3], size, tile)
+  sources = [
+    resizing.source_positions(n, m, convention)[None]
+    for n, m in zip(shape[1:3], size)
   ]
-  (_, top, *rows), (_, left, *columns) = axes
+  if positions is not None:
+    sources[0] = positions
+  axes = [
+    _axis(n, source, side) for n, source, side in zip(shape[1:3], sources, tile)
+  ]
+  of_rows = (lambda x: x[0]) if positions is None else spatial.place
+  top, *rows = (of_rows(x) for x in axes[0][1:])
+  left, *columns = (x[0] for x in axes[1][1:])
   counts = len(top), len(left)
-  places = [np.repeat(x, counts[1], axis=0) for x in (top, *rows)]
+  repeat = np.repeat if positions is None else jnp.repeat
+  places = [repeat(x, counts[1], axis=0) for x in (top, *rows)]
   places[1:1] = [np.concatenate([left] * counts[0])]
   places += [np.concatenate([x] * counts[0]) for x in columns]
   slab = tuple(axis[0] for axis in axes)
@@ -262,17 +307,20 @@ def _tile(channels: int) -> tuple[int, int]:
   return max(8, floats // (columns * channels) // 8 * 8), columns
 
 
-def _axis(n, m, side, convention):
-  """Returns what `_Plan` holds of one axis: slab, first, before and share."""
-  position = resizing.source_positions(n, m, convention)
+def _axis(n, position, side):
+  """Returns what `_Plan` holds of one axis: slab, first, before and share.
+
+  The latter three of every part, from the positions [parts, pixels].
+  """
+  parts, m = position.shape
   before = np.floor(position).astype(np.int32)
   share = (position - before).astype(np.float32)
-  rest = -m % side
-  before = np.pad(before, (0, rest), mode="edge").reshape(-1, side)
-  share = np.pad(share, (0, rest)).reshape(-1, side)
-  slab = min(n, int((before[:, -1] - before[:, 0]).max()) + 2)
-  first = np.minimum(before[:, 0], n - slab).astype(np.int32)
-  return slab, first, before - first[:, None], share
+  rest = ((0, 0), (0, -m % side))
+  before = np.pad(before, rest, mode="edge").reshape(parts, -1, side)
+  share = np.pad(share, rest).reshape(parts, -1, side)
+  slab = min(n, int((before[..., -1] - before[..., 0]).max()) + 2)
+  first = np.minimum(before[..., 0], n - slab).astype(np.int32)
+  return slab, first, before - first[..., None], share
 
 
 def _upsampled(coarse, tile, plan):

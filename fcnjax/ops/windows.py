@@ -16,6 +16,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Num, UInt8
 import numpy as np
 
+from fcnjax.ops import spatial
+
 
 class Windows(NamedTuple):
   """Where the windows lie; pairs are of rows and columns.
@@ -35,6 +37,32 @@ class Windows(NamedTuple):
   padding: tuple[int, int]
   size: tuple[int, int]
   count: tuple[int, int]
+
+
+def halo(windows: Windows) -> tuple[int, int] | None:
+  """Returns the rows that a part needs besides its own; see `spatial.halo`."""
+  return spatial.halo(
+    windows.size[0],
+    windows.count[0],
+    stride=windows.stride[0],
+    reach=(windows.window[0] - 1) * windows.dilation[0] + 1,
+    padding=windows.padding[0],
+  )
+
+
+def part(windows: Windows, x: Num[Array, "b h w c"]) -> Windows:
+  """Returns where a part's windows lie, of a map without edges above or below.
+
+  Args:
+    windows: those of the whole map.
+    x: the part with its halo, within `spatial.by_rows`.
+  """
+  rows = windows.count[0] // lax.axis_size(spatial.ROWS)
+  return windows._replace(
+    padding=(0, windows.padding[1]),
+    size=x.shape[1:3],
+    count=(rows, windows.count[1]),
+  )
 
 
 def shifts(

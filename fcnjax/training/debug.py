@@ -13,7 +13,9 @@ from fcnjax.training.state import TrainState
 
 
 def checked(
-  train_step: Callable[[TrainState, Any], tuple[TrainState, Any]], **words: Any
+  train_step: Callable[[TrainState, Any], tuple[TrainState, Any]],
+  *,
+  out_shardings: Any = None,
 ) -> Callable[[TrainState, Any], tuple[TrainState, Any]]:
   """Returns the step, jitted, which ends where the first NaN is made.
 
@@ -21,13 +23,14 @@ def checked(
 
   Args:
     train_step: (state, batch) -> (state, metrics), not jitted.
-    **words: of `jax.jit`; `out_shardings` is that of both results.
+    out_shardings: of its results, as `jax.jit` takes them.
 
   Raises:
     Stopped: names the primitive and the line that called it; by the step.
   """
   run = jax.jit(
-    checkify.checkify(train_step, errors=checkify.float_checks), **words
+    checkify.checkify(train_step, errors=checkify.float_checks),
+    out_shardings=(None, out_shardings),
   )
 
   def step(state, batch):

@@ -109,6 +109,7 @@ def train_step(
   trained: Any = None,
   remat: str = "none",
   skip: bool = False,
+  gathered: Callable[[Any], Any] | None = None,
 ) -> tuple[TrainState, Metrics]:
   """Returns the state after one step and what is to be logged.
 
@@ -138,6 +139,8 @@ def train_step(
     remat: a word of `REMATS`; the step is the same.
     skip: whether a step that is not finite changes nothing but the numbers of
       steps done and skipped.
+    gathered: puts the parameters together where devices hold parts of them, see
+      `sharding.gatherer`. None: every device holds all.
 
   Returns:
     The new state, and "loss" (of the whole batch, in units of
@@ -161,6 +164,8 @@ def train_step(
     targets["second_logits"] = _target(second, weights, normalization)
 
   def loss_fn(params, collections, image, targets, key):
+    if gathered is not None:
+      params = gathered(params)
     if trained is not None:
       params = jax.tree.map(
         lambda p, learns: p if learns else jax.lax.stop_gradient(p),

@@ -88,10 +88,11 @@ def test_config_json_holds_the_path(tmp_path):
   assert record["resolved"]["batches"] == "tf.data"
 
 
+@pytest.mark.parametrize("space", [1, 2])
 @pytest.mark.parametrize("path", list(batches.PATHS))
-def test_both_paths_give_the_same_kind_of_batches(path):
+def test_both_paths_give_the_same_kind_of_batches(path, space):
   config = configured(mean=(120.0,), std=(50.0,))
-  mesh = sharding.create_mesh(data=2, batch_size=4)
+  mesh = sharding.create_mesh(data=2, space=space, batch_size=4)
   made = batches.create(config, train(), mesh, path=path)
   stream, late = made.start(0), made.start(1)
   next(stream)
@@ -103,7 +104,10 @@ def test_both_paths_give_the_same_kind_of_batches(path):
   np.testing.assert_array_equal(first["image"], second["image"])
   assert len(made.names(1)) == 4
   placed = sharding.to_devices(second, mesh)
-  assert placed["image"].sharding == sharding.by_example(mesh)
+  for array in (second["image"], placed["image"], placed["label"]):
+    assert array.sharding == sharding.by_row(mesh)
+  part = placed["label"].addressable_shards[0].data
+  assert part.shape == (2, 8 // space, 8)
   stream.close()
   late.close()
 

@@ -7,6 +7,7 @@ import pytest
 import fcnjax
 from fcnjax import errors, profile
 from fcnjax.cli import defaults, device_memory
+from fcnjax.training import sharding
 
 
 def _found(**words):
@@ -17,7 +18,7 @@ def _found(**words):
   params = jax.eval_shape(model.init, jax.random.key(0), image)["params"]
   found = device_memory.estimate(
     config, model, (64, 96), params, {"params": params, "ema": params},
-    devices=2,
+    mesh=sharding.create_mesh(data=2, batch_size=4),
   )  # fmt: skip
   return model, params, found
 

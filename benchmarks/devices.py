@@ -1,0 +1,296 @@
+"""Many devices: do they compute the same, and how large an image do they take?
+
+  python benchmarks/devices.py same [--only unet_same ...] [--minutes 30]
+  python benchmarks/devices.py largest [--only unet_same] [--gigabytes 8]
+
+`same` trains narrow networks for three steps on 1, 2, 4 and 8 devices, in
+meshes of "data", of "space" and of both, with parameters whole and cut, and
+tells the largest relative differences to one device. `largest` looks for the
+largest square image with which a train step of the network fits into a given
+memory, whose rows are spread over 1, 2, 4 and 8 devices; by the analysis of the
+compiled program, so that no device needs that memory.
+
+Without accelerators, eight devices are made of the CPU.
+"""
+
+import argparse
+import functools
+import math
+import os
+import pathlib
+import sys
+import time
+from typing import Any
+
+os.environ["XLA_FLAGS"] = " ".join(
+  [
+    "--xla_force_host_platform_device_count=8",
+    os.environ.get("XLA_FLAGS", ""),
+  ]
+)
+# The networks of the tests, which are narrow.
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+import jax  # noqa: E402
+import measure  # noqa: E402
+import numpy as np  # noqa: E402
+
+from fcnjax import models  # noqa: E402
+from fcnjax.training import (  # noqa: E402
+  optimizers,
+  sharding,
+  state as states,
+  step,
+)
+
+COUNTS = (1, 2, 4, 8)
+MESHES = tuple(
+  (count // space, space)
+  for count in COUNTS[1:]
+  for space in COUNTS
+  if space <= count
+)
+# Of each family; the others differ in numbers of layers.
+FAMILIES = (
+  "fcn32s_alexnet",
+  "fcn32s_googlenet",
+  "fcn8s_vgg16",
+  "fcn_resnet50",
+  "segnet_vgg16",
+  "segnet_basic",
+  "unet",
+  "unet_same",
+  "dilation8",
+  "deeplab_largefov",
+  "deeplabv2_vgg16",
+  "deeplabv3_resnet50",
+  "deeplabv3p_resnet50",
+  "deeplabv3p_xception41",
+  "hdnet_resnet50",
+)
+LARGEST = ("unet_same", "deeplabv3p_resnet50", "deeplabv3p_xception65")
+# Rows that eight devices divide, also at stride 32.
+SIZE, SIZE_OF_VALID = (256, 32), (64, 44)
+STEPS = 3
+
+
+def main() -> None:
+  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser.add_argument("what", choices=("same", "largest"))
+  parser.add_argument("--only", nargs="*", default=())
+  parser.add_argument("--minutes", type=float, default=60.0)
+  parser.add_argument("--gigabytes", type=float, default=8.0, help="of 1e9")
+  arguments = parser.parse_args()
+  if arguments.what == "same":
+    same(arguments.only or FAMILIES, 60 * arguments.minutes)
+  else:
+    largest(
+      arguments.only or LARGEST,
+      arguments.gigabytes * 1e9,
+      60 * arguments.minutes,
+    )
+
+
+class Training:
+  """A train step of a network on a mesh.
+
+  Attributes:
+    mesh: where it runs.
+    placement: shardings of the state.
+    run: (state, batch) -> (state, metrics), jitted; the state is donated.
+  """
+
+  def __init__(
+    self,
+    model: Any,
+    state: states.TrainState,
+    optimizer: Any,
+    *,
+    data: int,
+    space: int,
+    shard: bool,
+    batch_size: int,
+  ):
+    self.mesh = sharding.create_mesh(
+      data=data, space=space, batch_size=batch_size
+    )
+    self.placement = sharding.of_state(
+      state, self.mesh, shard_parameters=shard, least=1
+    )
+    self.run = jax.jit(
+      functools.partial(
+        sharding.spread(step.train_step, self.mesh),
+        apply=model.apply,
+        optimizer=optimizer,
+        seed=0,
+        aux_weight=0.4,
+        takes_label=getattr(model, "takes_label", False),
+        gathered=sharding.gatherer(self.placement.params),
+      ),
+      donate_argnums=0,
+      out_shardings=(self.placement, sharding.replicated(self.mesh)),
+    )
+
+
+def _shapes(model: Any, size: tuple[int, int]) -> Any:
+  """Returns the shapes of the network's variables."""
+  image = jax.ShapeDtypeStruct((1, *size, model.in_channels), np.float32)
+  keys = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
+  return jax.eval_shape(lambda x: model.init(keys, x), image)
+
+
+def same(names: tuple[str, ...], seconds: float) -> None:
+  """Trains each network on every mesh and writes the differences."""
+  from tests.contracts import test_models as contracts
+
+  began = time.time()
+  results = measure.Results(
+    "devices", keep=lambda row: row["network"] not in names, steps=STEPS
+  )
+  for name in names:
+    if time.time() - began > seconds:
+      break
+    model = contracts._small_model(name)
+    size = SIZE_OF_VALID if name == "unet" else SIZE
+    variables = measure.random_variables(_shapes(model, size))
+    random = np.random.default_rng(0)
+    shape = (8, *size, model.in_channels)
+    outputs = jax.eval_shape(
+      model.apply, variables, jax.ShapeDtypeStruct(shape, np.float32)
+    )
+    *area, classes = outputs["logits"].shape
+    batches = []
+    for _ in range(STEPS):
+      label = random.integers(0, classes, area).astype(np.int32)
+      label[0, : area[1] // 3] = 255
+      image = random.normal(size=shape).astype(np.float32)
+      batches.append({"image": image, "label": label})
+    expected = _trained(model, variables, batches, data=1, space=1, shard=False)
+    for data, space in MESHES:
+      if size[0] % space or area[1] % space:
+        continue
+      for shard in (False, True) if data > 1 else (False,):
+        found = _trained(
+          model, variables, batches, data=data, space=space, shard=shard
+        )
+        results.add(
+          {
+            "network": name,
+            "data": data,
+            "space": space,
+            "parameters": "cut" if shard else "whole",
+            "losses": _largest(found[0], expected[0]),
+            "gradient": np.linalg.norm(found[1] - expected[1])
+            / np.linalg.norm(expected[1]),
+          }
+        )
+        print(results.record["rows"][-1], flush=True)
+
+
+def _largest(found: np.ndarray, expected: np.ndarray) -> float:
+  return float(np.max(np.abs(found - expected) / np.abs(expected)))
+
+
+def _trained(
+  model: Any, variables: Any, batches: list[dict[str, np.ndarray]], **words: Any
+) -> tuple[np.ndarray, np.ndarray]:
+  """Returns the losses of the steps, and the first one's gradient, flat."""
+  optimizer = optimizers.sgd(0.01, variables["params"], momentum=0.9)
+  state = states.create(variables, optimizer)
+  training = Training(
+    model, state, optimizer, batch_size=len(batches[0]["image"]), **words
+  )
+  # A copy: the step takes what it is given.
+  state = jax.device_put(jax.device_get(state), training.placement)
+  losses, gradient = [], None
+  for batch in batches:
+    batch = sharding.to_devices(batch, training.mesh)
+    state, metrics = training.run(state, batch)
+    losses.append(float(metrics["loss"]))
+    if gradient is None:  # What the momentum holds after one step.
+      (trace,) = (s.trace for s in state.opt_state if hasattr(s, "trace"))
+      leaves = jax.tree.leaves(jax.device_get(trace))
+      gradient = np.concatenate([np.ravel(x) for x in leaves])
+  return np.array(losses), gradient
+
+
+def largest(names: tuple[str, ...], limit: float, seconds: float) -> None:
+  """Writes the largest images that fit into `limit` bytes of a device."""
+  began = time.time()
+  results = measure.Results(
+    "largest_image", keep=lambda row: row["network"] not in names
+  )
+  for name in names:
+    one = None
+    for space in COUNTS:
+      if time.time() - began > seconds:
+        return
+      side, needed = _largest_side(name, space, limit)
+      one = one or side
+      results.add(
+        {
+          "network": name,
+          "devices": space,
+          "gigabytes": limit / 1e9,
+          "side": side,
+          "needed_gb": needed / 1e9,
+          "pixels": side**2 / one**2,
+        }
+      )
+      print(results.record["rows"][-1], flush=True)
+
+
+def _largest_side(name: str, space: int, limit: float) -> tuple[int, float]:
+  """Returns the side of the image, and the bytes that its step needs.
+
+  Sides are multiples of 128 pixels: eight devices times a stride of 16.
+  """
+  unit = 128
+
+  @functools.cache
+  def needed(count: int) -> int:
+    return _bytes(name, count * unit, space)
+
+  # Memory grows as the pixels, from what the state takes on.
+  low, high = 1, None
+  guess = max(2, math.floor((limit / needed(low)) ** 0.5))
+  while high is None or high - low > 1:
+    if needed(guess) <= limit:
+      low = guess
+    else:
+      high = guess
+    nearer = round(guess * (limit / needed(guess)) ** 0.5)
+    guess = max(low + 1, min(nearer, (high or nearer + 2) - 1))
+  return low * unit, needed(low)
+
+
+def _bytes(name: str, side: int, space: int) -> int:
+  """Returns the bytes of a device that a step on one image needs."""
+  model = models.create_model(name, num_classes=19)
+  shapes = _shapes(model, (128, 128))
+  optimizer = optimizers.sgd(0.01, shapes["params"], momentum=0.9)
+  state = jax.eval_shape(lambda v: states.create(v, optimizer), shapes)
+  training = Training(
+    model, state, optimizer, data=1, space=space, shard=False, batch_size=1
+  )
+  state = jax.tree.map(
+    lambda x, own: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=own),
+    state,
+    training.placement,
+  )
+  rows = sharding.by_row(training.mesh)
+  batch = {
+    "image": jax.ShapeDtypeStruct(
+      (1, side, side, model.in_channels), np.float32, sharding=rows
+    ),
+    "label": jax.ShapeDtypeStruct((1, side, side), np.int32, sharding=rows),
+  }
+  memory = training.run.lower(state, batch).compile().memory_analysis()
+  found = memory.argument_size_in_bytes + memory.output_size_in_bytes
+  found += memory.temp_size_in_bytes - memory.alias_size_in_bytes
+  print(f"{name}, {space} devices, {side}x{side}: {found / 1e9:.2f} GB")
+  return found
+
+
+if __name__ == "__main__":
+  main()
