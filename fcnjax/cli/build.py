@@ -260,7 +260,8 @@ def predictor(
   Args:
     config: with the words of `evaluation`, data.mean and data.std.
     apply: the model's.
-    mesh: of several devices, over which batches that divide are spread.
+    mesh: of several devices of this process, over which batches that divide
+      are spread.
     coarse: whether, where the logits are what one call of the network says,
       `typing.Coarse` scores may be returned in their place, if it has them:
       for `evaluation.evaluate`.
@@ -290,7 +291,7 @@ def predictor(
     return outputs.get(f"coarse_{output}", outputs[output])
 
   def placed(image):
-    if mesh is None or len(image) % mesh.size or jax.process_count() > 1:
+    if mesh is None or len(image) % mesh.size:
       return image
     return jax.device_put(image, sharding.by_example(mesh))
 

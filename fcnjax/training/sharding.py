@@ -5,31 +5,41 @@ is copied to every device. Axes are Auto: XLA places the collectives, so batch
 norm is global and the loss is that of the global batch without naming an axis.
 """
 
+from typing import Any
+
 import jax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 import numpy as np
 
-from fcnjax import errors
+from fcnjax import errors, hosts
 
 
 def create_mesh(*, data: int = -1, batch_size: int) -> Mesh:
   """Returns a mesh of `data` devices along the axis "data".
 
   Args:
-    data: number of devices; -1 takes as many as the batch divides over.
+    data: number of devices, as many of each process; -1 takes as many as the
+      batch divides over.
     batch_size: the global batch; must be a multiple of the devices.
 
   Raises:
     InputError: if there are not so many devices, or the batch is no multiple.
   """
-  devices = jax.devices()
+  found, processes = jax.device_count(), hosts.count()
+  if batch_size % processes:
+    raise errors.InputError(
+      f"batch_size: {batch_size} images do not divide over {processes} "
+      f"processes; use a multiple of {processes}."
+    )
+  possible = range(processes, found + 1, processes)
   count = data
   if data == -1:
-    count = max(n for n in range(1, len(devices) + 1) if batch_size % n == 0)
-  if not 1 <= count <= len(devices):
+    count = max(n for n in possible if batch_size % n == 0)
+  if count not in possible:
+    each = f"a multiple of {processes} (processes), " if processes > 1 else ""
     raise errors.InputError(
-      f"mesh.data: {data} devices asked for, {len(devices)} found; give 1 to "
-      f"{len(devices)}, or -1 for as many as divide the batch."
+      f"mesh.data: {data} devices asked for, {found} found; give {each}"
+      f"{processes} to {found}, or -1 for as many as divide the batch."
     )
   if batch_size % count:
     raise errors.InputError(
@@ -37,7 +47,10 @@ def create_mesh(*, data: int = -1, batch_size: int) -> Mesh:
       f"multiple of {count}, or --config.mesh.data=-1."
     )
   return jax.make_mesh(
-    (count,), ("data",), axis_types=(AxisType.Auto,), devices=devices[:count]
+    (count,),
+    ("data",),
+    axis_types=(AxisType.Auto,),
+    devices=hosts.devices(count),
   )
 
 
@@ -69,3 +82,30 @@ def to_devices(
     return jax.make_array_from_process_local_data(sharding, value)
 
   return {name: moved(value) for name, value in batch.items()}
+
+
+def local(tree: Any, mesh: Mesh) -> Any:
+  """Returns arrays that this process's devices hold whole, without the others.
+
+  What every device holds stays where it is; what is spread over the devices of
+  several processes is copied to all first, for which all must call this.
+
+  Args:
+    tree: of global arrays.
+    mesh: on which they lie.
+  """
+  if hosts.count() == 1:
+    return tree
+  here = replicated(mesh.local_mesh)
+
+  def own(array):
+    if not array.is_fully_replicated:
+      array = jax.jit(_same, out_shardings=replicated(mesh))(array)
+    shards = [shard.data for shard in array.addressable_shards]
+    return jax.make_array_from_single_device_arrays(array.shape, here, shards)
+
+  return jax.tree.map(own, tree)
+
+
+def _same(array: jax.Array) -> jax.Array:
+  return array
