@@ -40,6 +40,7 @@ def start(*words, compiled="", flags="", **environment):
       **os.environ,
       "JAX_PLATFORMS": "cpu",
       "JAX_COMPILATION_CACHE_DIR": str(compiled),
+      "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
       "XLA_FLAGS": flags,
       **environment,
     },
