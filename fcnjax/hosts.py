@@ -34,6 +34,11 @@ HEARTBEAT = 30
 START = 300
 # Seconds that a process which ends by an error waits for the others to do so.
 LEAVE = 5
+# What JAX's errors begin with where a collective fails.
+_LOST = (
+  *("ABORTED", "CANCELLED", "DEADLINE_EXCEEDED", "INTERNAL"),
+  *("UNAVAILABLE", "UNKNOWN"),
+)
 
 
 class LostError(errors.Stopped):
@@ -94,9 +99,9 @@ def missed() -> Iterator[None]:
   try:
     yield
   except jax.errors.JaxRuntimeError as error:
-    if count() == 1:
-      raise
     words = " ".join(str(error).split())
+    if count() == 1 or not words.startswith(_LOST):
+      raise
     raise LostError(
       "another process of the run has ended, or cannot be reached "
       f"({words[:200]}); see what it said, and start all again: a training "
@@ -237,7 +242,8 @@ def largest(value: int) -> Any:
     return value
   spread, everywhere = _shardings()
   own = np.full(jax.local_device_count(), value, np.int32)
-  values = jax.make_array_from_process_local_data(spread, own)
+  with jax.transfer_guard_host_to_device("allow"):
+    values = jax.make_array_from_process_local_data(spread, own)
   return _maximum(everywhere)(values)
 
 

@@ -142,25 +142,25 @@ def joined(
     return
   from fcnjax import hosts
 
+  # Gloo, which connects CPUs, prints past Python.
+  stdout = os.dup(1)
+  os.dup2(2, 1)
   try:
     hosts.initialize(**found)
   except errors.InputError as error:
     hosts.leave(tell(error), seconds=0)
-  with contextlib.ExitStack() as stack:
-    if not hosts.is_first():
-      nothing = stack.enter_context(open(os.devnull, "w"))
-      stack.enter_context(contextlib.redirect_stdout(nothing))
-    try:
-      with hosts.missed():
-        yield
-        hosts.wait("end")
-    except Exception as error:
-      if hosts.is_first() or not getattr(error, "everywhere", False):
-        code = tell(error)
-      else:
-        code = error.code
-      if code is None:
-        traceback.print_exception(error)
-        code = 1
-      lost = isinstance(error, hosts.LostError)
-      hosts.leave(code, seconds=0 if lost else hosts.LEAVE)
+  os.dup2(stdout if hosts.is_first() else os.open(os.devnull, os.O_WRONLY), 1)
+  try:
+    with hosts.missed():
+      yield
+      hosts.wait("end")
+  except Exception as error:
+    if hosts.is_first() or not getattr(error, "everywhere", False):
+      code = tell(error)
+    else:
+      code = error.code
+    if code is None:
+      traceback.print_exception(error)
+      code = 1
+    lost = isinstance(error, hosts.LostError)
+    hosts.leave(code, seconds=0 if lost else hosts.LEAVE)
