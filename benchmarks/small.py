@@ -89,7 +89,8 @@ def split(
 ) -> tuple[np.ndarray, np.ndarray]:
   """Returns normalised images and labels of a split, the first `most`."""
   source = scenes.Scenes(name, size=size)
-  found = list(examples.evaluation_examples(source, stop=most))
+  indices = range(len(source))[:most]
+  found = list(examples.evaluation_examples(source, indices=indices))
   images = np.stack([e["image"] for e in found])
   images = normalization.normalized_image(images, **_NORMALISATION)
   return np.asarray(images), np.stack([e["label"] for e in found])

@@ -20,12 +20,9 @@ import pathlib
 import shutil
 from typing import Any
 
-import jax
-from jax.experimental import multihost_utils
-import numpy as np
 from orbax.checkpoint import v1 as ocp
 
-from fcnjax import errors, seals, trees
+from fcnjax import errors, hosts, seals, trees
 
 
 class SaveError(errors.Stopped):
@@ -60,10 +57,6 @@ class Checkpoints:
     Raises:
       InputError: if there is nothing to read.
     """
-    if not writing and not directory.is_dir():
-      raise errors.InputError(
-        f"{directory} is missing: the run has saved no checkpoint yet."
-      )
     self.directory = directory.resolve()
     self._keep, self._every, self._writing = keep, every, writing
     self._thread = futures.ThreadPoolExecutor(1, "checkpoints")
@@ -71,18 +64,27 @@ class Checkpoints:
     self._sound: set[int] = set()
     self._scores: dict[int, float | None] = {}
     self.damaged: dict[int, str] = {}  # step -> what is wrong, in words
-    if writing and _is_first():
-      directory.mkdir(parents=True, exist_ok=True)
-      for deleted in directory.glob("*.deleted"):
+    self._scores = dict(hosts.of_first(self._opened))
+
+  def _opened(self) -> list[tuple[int, float | None]]:
+    """Returns the steps and mean IoUs of what lies there; for the first."""
+    if self._writing:
+      self.directory.mkdir(parents=True, exist_ok=True)
+      for deleted in self.directory.glob("*.deleted"):
         shutil.rmtree(deleted)
-    _wait_for_all("checkpoints opened")
+    elif not self.directory.is_dir():
+      raise errors.InputError(
+        f"{self.directory} is missing: the run has saved no checkpoint yet."
+      )
+    found = []
     for step in sorted(
       int(p.name) for p in self.directory.iterdir() if p.name.isdecimal()
     ):
       try:
-        self._scores[step] = seals.read(self._folder(step))["mean_iou"]
+        found.append((step, seals.read(self._folder(step))["mean_iou"]))
       except seals.BrokenError as error:
         self._pass_over(step, error)
+    return found
 
   def _folder(self, step: int) -> pathlib.Path:
     return self.directory / str(step)
@@ -129,24 +131,24 @@ class Checkpoints:
     return None
 
   def _is_sound(self, step: int) -> bool:
-    sound = True
-    if _is_first() and step not in self._sound:
+    return hosts.of_first(lambda: self._checked(step))
+
+  def _checked(self, step: int) -> bool:
+    if step not in self._sound:
       try:
         seals.check(self._folder(step))
-        self._sound.add(step)
       except seals.BrokenError as error:
         self._pass_over(step, error)
-        sound = False
-    if jax.process_count() > 1:
-      sound = bool(multihost_utils.broadcast_one_to_all(np.bool_(sound)))
-    return sound
+        return False
+      self._sound.add(step)
+    return True
 
   def _pass_over(self, step: int, error: seals.BrokenError) -> None:
     """Notes what is damaged and, since it will be saved again, renames it."""
     if not self._folder(step).exists():
       return  # The run that is being read has just deleted it.
     self.damaged[step] = str(error)
-    if self._writing and _is_first():
+    if self._writing:
       _rename(self._folder(step), _free_name(self.directory, step))
 
   def save(
@@ -165,10 +167,10 @@ class Checkpoints:
     self.wait()
     part = self.directory / f"{step}.incomplete"
     try:
-      if _is_first():
+      if hosts.is_first():
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir()
-      _wait_for_all(f"checkpoint {step}")
+      hosts.wait(f"checkpoint {step}")
       writing = ocp.save_async(part / "state", state)
     except Exception as error:
       raise self._failed(step, error) from error
@@ -180,7 +182,7 @@ class Checkpoints:
     """Seals what Orbax has written and gives it its name; for the thread."""
     try:
       writing.result()
-      if _is_first():
+      if hosts.is_first():
         seals.write(part, {"step": step, "mean_iou": mean_iou})
         replaced = self._begin_to_delete(step)
         _rename(part, self._folder(step))
@@ -192,7 +194,7 @@ class Checkpoints:
     for old in self._superfluous():
       del self._scores[old]
       self._sound.discard(old)
-      if _is_first():
+      if hosts.is_first():
         shutil.rmtree(self._begin_to_delete(old), ignore_errors=True)
 
   def _superfluous(self) -> list[int]:
@@ -230,7 +232,7 @@ class Checkpoints:
     if self._saving is not None:
       saving, self._saving = self._saving, None
       saving.result()
-      _wait_for_all("checkpoint saved")
+      hosts.wait("checkpoint saved")
 
   def restore(self, step: int, abstract: Any) -> Any:
     """Returns the state of `step`, placed by `abstract`'s shardings.
@@ -266,15 +268,21 @@ class Checkpoints:
     finally:
       self._thread.shutdown()
 
+  def __enter__(self) -> "Checkpoints":
+    return self
 
-def _is_first() -> bool:
-  """Whether this is the process that renames and deletes."""
-  return jax.process_index() == 0
-
-
-def _wait_for_all(what: str) -> None:
-  if jax.process_count() > 1:
-    multihost_utils.sync_global_devices(what)
+  def __exit__(self, kind, error, trace) -> None:
+    """Closes; of several processes that do not all fail, each for itself."""
+    if (
+      error is None or hosts.count() == 1 or getattr(error, "everywhere", False)
+    ):
+      self.close()
+      return
+    # The others wait for something else by now, or are gone.
+    known = isinstance(error, errors.InputError | errors.Stopped)
+    if known and self._saving is not None:
+      futures.wait([self._saving])
+    self._thread.shutdown(wait=False)
 
 
 def _rename(old: pathlib.Path, new: pathlib.Path) -> None:

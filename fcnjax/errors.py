@@ -6,9 +6,13 @@ class InputError(ValueError):
 
   The message is one line that says what was got, what was expected and what
   to do. The commands print it and exit with code 2; nothing was overwritten.
+
+  Attributes:
+    everywhere: whether all processes of a run raise it; the first one says it.
   """
 
   code = 2
+  everywhere = False
 
 
 class Stopped(RuntimeError):  # noqa: N818
@@ -16,9 +20,13 @@ class Stopped(RuntimeError):  # noqa: N818
 
   The message is one line that says why, and what to do. The commands print it
   and exit with `code`.
+
+  Attributes:
+    everywhere: whether all processes of a run raise it; the first one says it.
   """
 
   code = 1
+  everywhere = False
 
 
 class Terminated(Stopped):
@@ -29,3 +37,4 @@ class Terminated(Stopped):
   """
 
   code = 75
+  everywhere = True

@@ -16,8 +16,9 @@ from typing import Any, NamedTuple
 import jax
 from jax.sharding import Mesh
 import ml_collections
+import numpy as np
 
-from fcnjax import errors, typing
+from fcnjax import errors, hosts, typing
 from fcnjax.data import (
   device_transforms,
   mixing,
@@ -229,15 +230,17 @@ def _order(
 def _order_of(config, source, cache, seed, streams) -> orders.Order:
   if config.data.sampling == "uniform":
     return orders.uniform(len(source), seed, streams=streams)
-  counts = weight_maps.image_class_counts(
-    source,
-    cache,
-    num_classes=len(source.classes),
-    workers=config.data.workers,
-    skip=config.data.on_bad_example == "skip",
+  counts = hosts.of_first(
+    lambda: weight_maps.image_class_counts(
+      source,
+      cache,
+      num_classes=len(source.classes),
+      workers=config.data.workers,
+      skip=config.data.on_bad_example == "skip",
+    ).tolist()
   )
   return orders.class_balanced(
-    counts, seed, least=config.data.sampling_pixels, streams=streams
+    np.array(counts), seed, least=config.data.sampling_pixels, streams=streams
   )
 
 

@@ -260,8 +260,8 @@ def predictor(
   Args:
     config: with the words of `evaluation`, data.mean and data.std.
     apply: the model's.
-    mesh: of several devices, over which batches, and the rows of images, are
-      spread where they divide.
+    mesh: of several devices of this process, over which batches, and the rows
+      of images, are spread where they divide.
     coarse: whether, where the logits are what one call of the network says,
       `typing.Coarse` scores may be returned in their place, if it has them:
       for `evaluation.evaluate`.
@@ -292,7 +292,7 @@ def predictor(
     return outputs.get(f"coarse_{output}", outputs[output])
 
   def placed(image):
-    if mesh is None or jax.process_count() > 1:
+    if mesh is None:
       return image
     return sharding.placed(image, mesh)
 

@@ -8,7 +8,7 @@ from typing import Any
 import ml_collections
 import numpy as np
 
-from fcnjax import errors
+from fcnjax import errors, hosts
 from fcnjax.cli import build, open_data, outputs, workdir
 from fcnjax.data import examples
 from fcnjax.data.checking import checks
@@ -28,6 +28,8 @@ def run(
 ) -> None:
   """Evaluates a checkpoint, prints the table and writes evaluation.json.
 
+  Of several processes each evaluates its share of the images.
+
   Args:
     config: the run's, data words possibly changed.
     path: the workdir.
@@ -38,13 +40,17 @@ def run(
   Raises:
     InputError: if the run, the checkpoint or the data are not there.
   """
-  outputs.make_folder(path, "workdir")
+  hosts.of_first(lambda: outputs.make_folder(path, "workdir"))
   source = open_data.source(config, which)
   second = config.evaluation.task == "second"
   if unused := open_data.unused(config, source):
     print(unused)
   count = len(source.classes if second else classes)
-  checks.require(checks.check(source, num_classes=count, images=False))
+  hosts.of_first(
+    lambda: checks.require(
+      checks.check(source, num_classes=count, images=False)
+    )
+  )
   variables, step = workdir.restore(path, config, checkpoint)
   predict = workdir.network(config, classes, variables, coarse=True)
   scores = score(config, predict, source)
@@ -62,27 +68,37 @@ def score(
 ) -> dict[str, Any]:
   """Returns the scores of a source, BF included, ready for JSON.
 
+  Of several processes each counts its share of the images, by its own devices,
+  and all return the scores of all.
+
   Args:
     config: with the words of data and evaluation.
     predict: image -> logits, or coarse scores of them.
     source: with labels at their own resolution.
   """
   count = len(source.classes)
-  outlines = []
+  outlines: list[list[float]] = []
 
   def visit(label: np.ndarray, prediction: np.ndarray) -> None:
-    outlines.append(boundary.bf_score(label, prediction, num_classes=count))
+    scored = boundary.bf_score(label, prediction, num_classes=count)
+    outlines.append(scored.tolist())
 
   matrix = evaluation.evaluate(
     predict,
-    examples.evaluation_examples(source, workers=config.data.workers),
+    examples.evaluation_examples(
+      source,
+      workers=config.data.workers,
+      indices=hosts.share(range(len(source))),
+    ),
     num_classes=count,
     batch_size=config.evaluation.batch_size,
     multiple=build.bucket(config),
     visit=visit,
   )
+  matrices, shares = zip(*hosts.gathered([matrix.tolist(), outlines]))
+  matrix = np.sum(matrices, axis=0)
   return confusion.scores(matrix, exclude=excluded(config, source.classes)) | {
-    "boundary_f1": boundary.mean_bf_score(np.stack(outlines)),
+    "boundary_f1": boundary.mean_bf_score(np.array(hosts.merged(shares))),
     "confusion_matrix": matrix.tolist(),
     "classes": list(source.classes),
     "colors": [list(color) for color in source.colors],
@@ -127,8 +143,12 @@ def report(
 ) -> None:
   """Writes evaluation.json, in one move, and the page; prints the table.
 
+  The first process does so, while the others go on.
+
   Of the second task it is evaluation_second.json; the page tells the first.
   """
+  if not hosts.is_first():
+    return
   record = {"split": split, "step": step, **confusion.record(scores)}
   temporary = path / f".evaluation-{os.getpid()}"
   temporary.write_text(json.dumps(record, indent=2) + "\n")

@@ -25,6 +25,7 @@ def start_from(
   for name, other in _runs(config.init_from):
     their_config, _, _ = workdir.read(other, word="config.init_from")
     found, step = workdir.restore(other, their_config, "best")
+    found = jax.device_get(found)  # from where they go to all devices
     print(f"starting {name and name + ' '}from {other}, step {step}")
     for collection, tree in found.items():
       below = {name: tree} if name else tree

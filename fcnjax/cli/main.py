@@ -12,9 +12,10 @@ import pathlib
 import signal
 import sys
 import threading
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from fcnjax import _version, errors
+from fcnjax.cli import processes
 
 # What a disk, not the program, is to blame for.
 _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG)
@@ -61,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
   train.add_argument(
     "--workdir", required=True, metavar="DIR", help="the folder of this run"
   )
+  processes.add_words(train)
   train.add_argument(
     "--profile",
     action="store_true",
@@ -69,8 +71,8 @@ def _parser() -> argparse.ArgumentParser:
   train.add_argument(
     "--debug",
     action="store_true",
-    help="look for NaN and infinity in every intermediate result, and end the "
-    "run where the first is made; several times slower",
+    help="look for NaN in every intermediate result, and end the run where the "
+    "first is made; several times slower",
   )
 
   evaluate = command(
@@ -228,6 +230,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     metavar="STEP",
     help="best (default, by mean IoU), latest, or a step",
   )
+  processes.add_words(parser)
 
 
 def _run(arguments: argparse.Namespace, overrides: Sequence[str]) -> None:
@@ -273,17 +276,7 @@ def _run(arguments: argparse.Namespace, overrides: Sequence[str]) -> None:
     config = configs.override(configs.load(arguments.config), overrides)
     configs.check(config)
     if arguments.command == "train":
-      from fcnjax.cli import compilation_cache, train
-      from fcnjax.training import host_memory
-
-      host_memory.keep_freed()
-      compilation_cache.enable()
-      train.run(
-        config,
-        pathlib.Path(arguments.workdir),
-        profile=arguments.profile,
-        debug=arguments.debug,
-      )
+      _train(config, arguments)
     elif arguments.command == "prepare-folder":
       from fcnjax.cli import prepare
 
@@ -303,10 +296,36 @@ def _run(arguments: argparse.Namespace, overrides: Sequence[str]) -> None:
       check_data.run(config, arguments.output)
     return
 
-  from fcnjax.cli import compilation_cache, workdir
   from fcnjax.training import host_memory
 
   host_memory.keep_freed()
+  with processes.joined(arguments, _told):
+    _use(arguments, overrides)
+
+
+def _train(config: Any, arguments: argparse.Namespace) -> None:
+  """Trains, as one process of several where the words say so."""
+  from fcnjax.training import host_memory
+
+  # Before there are threads.
+  host_memory.keep_freed()
+  with processes.joined(arguments, _told):
+    from fcnjax.cli import compilation_cache, train
+
+    compilation_cache.enable()
+    train.run(
+      config,
+      pathlib.Path(arguments.workdir),
+      profile=arguments.profile,
+      debug=arguments.debug,
+    )
+
+
+def _use(arguments: argparse.Namespace, overrides: Sequence[str]) -> None:
+  """Evaluates a run, or predicts with it."""
+  from fcnjax import hosts
+  from fcnjax.cli import compilation_cache, config as configs, workdir
+
   compilation_cache.enable()
   path = pathlib.Path(arguments.workdir)
   config, classes, colors = workdir.read(path)
@@ -330,7 +349,8 @@ def _run(arguments: argparse.Namespace, overrides: Sequence[str]) -> None:
       "with fcnjax.inference."
     )
   variables, step = workdir.restore(path, config, arguments.checkpoint)
-  print(f"{config.model.name}, checkpoint of step {step}", file=sys.stderr)
+  if hosts.is_first():
+    print(f"{config.model.name}, checkpoint of step {step}", file=sys.stderr)
   size = tuple(config.data.image_size)
   predict.run(
     workdir.network(config, classes, variables, folded=True),
@@ -378,21 +398,32 @@ def _main(argv: Sequence[str] | None) -> int:
       print(line, file=sys.stderr)
       return 2
     _run(arguments, overrides)
-  except (errors.InputError, errors.Stopped) as error:
+  except Exception as error:
+    code = _told(error)
+    if code is None:
+      raise
+    return code
+  return 0
+
+
+def _told(error: Exception) -> int | None:
+  """Prints an error that is not the program's; returns the exit code, or None.
+
+  What is the program's own fault is left to a traceback.
+  """
+  if isinstance(error, errors.InputError | errors.Stopped):
     print(f"fcnjax: {' '.join(str(error).split())}", file=sys.stderr)
     return error.code
-  except BrokenPipeError:
+  if isinstance(error, BrokenPipeError):
     return 0
-  except OSError as error:
-    if error.errno not in _OF_THE_DISK:
-      raise
+  if isinstance(error, OSError) and error.errno in _OF_THE_DISK:
     print(
       f"fcnjax: {error.strerror}: {error.filename or 'while writing'}; mend "
       "that, and the same command goes on.",
       file=sys.stderr,
     )
     return 1
-  return 0
+  return None
 
 
 if __name__ == "__main__":

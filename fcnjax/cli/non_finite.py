@@ -4,10 +4,9 @@ from collections.abc import Callable
 import pathlib
 from typing import Any
 
-import jax
 import numpy as np
 
-from fcnjax import errors
+from fcnjax import errors, hosts
 from fcnjax.cli import batches as batches_lib
 from fcnjax.training import loop, writers
 
@@ -76,8 +75,7 @@ def _save(
   finally:
     again.close()
   folder.mkdir(exist_ok=True)
-  process = jax.process_index()
-  file = folder / f"step_{step}{f'_process_{process}' if process else ''}.npz"
+  file = folder / hosts.named(f"step_{step}.npz")
   arrays = {name: _local(array) for name, array in batch.items()}
   np.savez_compressed(file, names=np.array(names), **arrays)
   return file

@@ -16,7 +16,7 @@ import numpy as np
 import PIL.Image
 import tqdm
 
-from fcnjax import errors
+from fcnjax import errors, hosts
 from fcnjax.cli import inputs as input_files, outputs
 from fcnjax.data import images, sources as sources_lib
 from fcnjax.inference import monte_carlo
@@ -52,7 +52,8 @@ def run(
   variance there is in the record, and `uncertainty` float32 [h, w] in the NPZ.
   `predictions.json`, the record, says which class is which number and colour,
   and which file was predicted from which; files that it does not name are
-  never overwritten. One image is in memory at a time.
+  never overwritten. One image is in memory at a time. Of several processes each
+  predicts its share of the inputs; the first one writes the record.
 
   Args:
     predict: image [1, h, w, c] in [0, 255] -> logits [1, h, w, k], such as
@@ -72,7 +73,7 @@ def run(
     progress: whether to show a bar, or lines where there is no terminal.
 
   Returns:
-    The indexed PNGs, in the order of the inputs.
+    The indexed PNGs of this process, in the order of the inputs.
 
   Raises:
     InputError: before anything is written if an input is missing or an output
@@ -84,7 +85,8 @@ def run(
       f"the network takes {channels} channels, but image files are read with"
       " 1, 3 or 4; predict from Python with fcnjax.inference instead."
     )
-  sources = input_files.find(inputs)
+  found = hosts.of_first(lambda: [str(p) for p in input_files.find(inputs)])
+  sources = [pathlib.Path(source) for source in found]
   folder = pathlib.Path(output)
   kinds = {"": ".png"}
   kinds |= {"overlays": ".png"} if overlays else {}
@@ -94,9 +96,10 @@ def run(
     source: {kind: folder / kind / (name + end) for kind, end in kinds.items()}
     for source, name in zip(sources, input_files.names(sources), strict=True)
   }
-  record = _prepare(folder, plan, classes, colors)
-  written, bad = [], []
-  for source, targets in _shown(list(plan.items()), progress):
+  record = hosts.of_first(lambda: _prepare(folder, plan, classes, colors))
+  written, bad, largest = [], [], {}
+  own = hosts.share(list(plan.items()))
+  for source, targets in _shown(own, progress and hosts.is_first()):
     try:
       image = images.read_image(source, channels=channels)
     except errors.InputError as error:
@@ -117,25 +120,41 @@ def run(
         " the command again."
       ) from error
     if uncertainty is not None:
-      largest = record.setdefault("largest_uncertainty", {})
       largest[targets[""].name] = float(uncertainty.max())
     written.append(targets[""])
-  if samples:
-    _save(folder, record)
-  if bad:
-    made = {target.name for target in written}
-    record["files"] = {
-      name: file
-      for name, file in record["files"].items()
-      if name in made or (folder / name).exists()
-    }
-    _save(folder, record)
-    others = "all others were predicted" if written else "none was predicted"
-    raise errors.InputError(
-      f"{len(bad)} of {len(plan)} images could not be read, {others}:"
-      f" {' | '.join(bad)}"
-    )
+  made = [target.name for target in written]
+  shares = hosts.gathered({"made": made, "bad": bad, "largest": largest})
+  hosts.of_first(lambda: _finish(folder, record, shares))
   return written
+
+
+def _finish(
+  folder: pathlib.Path, record: dict[str, Any], shares: list[dict[str, Any]]
+) -> None:
+  """Completes the record by what all processes made.
+
+  Raises:
+    InputError: if some inputs could not be read.
+  """
+  made = {name for share in shares for name in share["made"]}
+  bad = [line for share in shares for line in share["bad"]]
+  largest = {k: v for share in shares for k, v in share["largest"].items()}
+  if largest:
+    record.setdefault("largest_uncertainty", {}).update(largest)
+    _save(folder, record)
+  if not bad:
+    return
+  record["files"] = {
+    name: file
+    for name, file in record["files"].items()
+    if name in made or (folder / name).exists()
+  }
+  _save(folder, record)
+  others = "all others were predicted" if made else "none was predicted"
+  raise errors.InputError(
+    f"{len(bad)} of {len(made) + len(bad)} images could not be read, {others}:"
+    f" {' | '.join(bad)}"
+  )
 
 
 def _seen(

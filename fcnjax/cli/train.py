@@ -11,7 +11,7 @@ import jax
 import ml_collections
 import numpy as np
 
-from fcnjax import checkpoints, errors
+from fcnjax import checkpoints, errors, hosts
 from fcnjax.cli import (
   batches as batches_lib,
   build,
@@ -139,7 +139,10 @@ def _run(
     train=(1, *size, channels),
     evaluate=(1, *_first_size(val), channels),
   )
-  predictor = build.predictor(config, model.apply, mesh=mesh, coarse=True)
+  # Each process evaluates its share of the images, on its own devices.
+  predictor = build.predictor(
+    config, model.apply, mesh=mesh.local_mesh, coarse=True
+  )
 
   def create():
     image = np.zeros((1, *size, channels), np.float32)
@@ -159,32 +162,42 @@ def _run(
 
   # 3. The workdir; and, since it takes longest of what may end in an error,
   #    then only whether the masks can be trained on.
-  record, changes = workdir.check(
-    path, config, classes=classes, colors=train.colors
+  record, changes = hosts.of_first(
+    lambda: workdir.check(path, config, classes=classes, colors=train.colors)
   )
-  skip = config.data.on_bad_example == "skip"
-  for part in parts:
-    _check_masks("train", part, len(classes), skip=skip)
-  for name, source in (("val", val), ("test", test)):
-    if source is not None:
-      _check_masks(name, source, len(classes))
-  if config.data.second_masks:
-    _check_masks("train, second masks", train.second, len(train.second.classes))
+
+  def check_masks():
+    skip = config.data.on_bad_example == "skip"
+    for part in parts:
+      _check_masks("train", part, len(classes), skip=skip)
+    for name, source in (("val", val), ("test", test)):
+      if source is not None:
+        _check_masks(name, source, len(classes))
+    if config.data.second_masks:
+      second = train.second
+      _check_masks("train, second masks", second, len(second.classes))
+
+  hosts.of_first(check_masks)
 
   # 4. Where the run starts: 1. its own latest checkpoint, 2. the parameters
   #    of another run (init_from), 3. fresh ones.
-  resources.enter_context(workdir.locked(path))
-  saved = checkpoints.Checkpoints(
-    path / "checkpoints",
-    keep=config.keep_checkpoints,
-    every=config.keep_every,
+  hosts.of_first(lambda: resources.enter_context(workdir.locked(path)))
+  saved = resources.enter_context(
+    checkpoints.Checkpoints(
+      path / "checkpoints",
+      keep=config.keep_checkpoints,
+      every=config.keep_every,
+    )
   )
-  resources.callback(saved.close)
   latest = saved.latest
   _tell_of_damage(saved)
   finished = latest is not None and latest >= config.steps
   split = config.data.eval_split if test is None else config.data.test_split
-  if finished and evaluate_command.holds(path, split=split, step=saved.best):
+  if finished and hosts.of_first(
+    functools.partial(
+      evaluate_command.holds, path, split=split, step=saved.best
+    )
+  ):
     print(
       f"{path} is finished: step {latest} of {config.steps}. Raise "
       "--config.steps to train on; nothing was changed."
@@ -206,7 +219,7 @@ def _run(
   # 5. The batches from there on.
   train = open_data.with_pixel_weights(config, train, path / "cache")
   begun = record["resolved"]["batches"]
-  makers = batches_lib.path(config, train, begun)
+  makers = hosts.of_first(lambda: batches_lib.path(config, train, begun))
   record["resolved"]["batches"] = makers
   if begun not in (None, makers):
     changes.append(f"random numbers changed: batches by {makers}, not {begun}")
@@ -218,6 +231,7 @@ def _run(
   )
 
   # 6. Functions of the state: a step, an evaluation, a checkpoint.
+  weights = hosts.of_first(lambda: class_weights(path / "cache"))
   make_step = (
     debugging.checked if debug else functools.partial(jax.jit, donate_argnums=0)
   )
@@ -228,7 +242,7 @@ def _run(
       optimizer=optimizer,
       seed=config.seed,
       normalization=normalization,
-      class_weights=class_weights(path / "cache"),
+      class_weights=weights and tuple(weights),
       aux_weight=config.loss.aux_weight,
       sampling=config.loss.sampling,
       balance=balance,
@@ -246,22 +260,28 @@ def _run(
   def evaluate(
     state: states.TrainState, step: int, check: Callable[[], None]
   ) -> dict[str, Any]:
-    predict = predictor(sharding.whole(state.variables(averaged=True), mesh))
-    matrix = evaluation.evaluate(
-      predict,
-      _checked(
-        examples.evaluation_examples(val, workers=config.data.workers), check
-      ),
-      num_classes=len(classes),
-      batch_size=config.evaluation.batch_size,
-      multiple=build.bucket(config),
+    predict = predictor(sharding.local(state.variables(averaged=True), mesh))
+    own = examples.evaluation_examples(
+      val,
+      workers=config.data.workers,
+      indices=hosts.share(range(len(val))),
+    )
+    matrix = _of_all(
+      lambda: evaluation.evaluate(
+        predict,
+        _checked(own, check),
+        num_classes=len(classes),
+        batch_size=config.evaluation.batch_size,
+        multiple=build.bucket(config),
+      )
     )
     scores = confusion.scores(matrix, exclude=excluded)
     figures = {name: scores[name] for name in FIGURES}
     writer.write(step, "val", figures | {"iou": scores["iou"]})
-    panels = _draw(config, predict, val)
-    writer.images(step, "val", panels)
-    overlays.save(path / "overlays", panels)
+    if main:
+      panels = _draw(config, predict, val)
+      writer.images(step, "val", panels)
+      overlays.save(path / "overlays", panels)
     line = "  ".join(f"{n} {figures[n]:.4f}" for n in FIGURES[:2])
     progress.say(f"step {step}/{config.steps}  val {line}")
     return figures
@@ -295,8 +315,9 @@ def _run(
   # 7. The run.
   for line in changes:
     print(line)
-  workdir.write(path, record)
-  main = jax.process_index() == 0
+  main = hosts.is_first()
+  if main:
+    workdir.write(path, record)
   progress = writers.Progress(start=first, total=config.steps, active=main)
   resources.callback(progress.close)
   if main and first < config.steps:
@@ -304,7 +325,9 @@ def _run(
     slow = "; on a CPU that may take minutes" if on_cpu else ""
     print(f"compiling the first step{slow}", flush=True)
   dog = resources.enter_context(
-    watchdog.Watchdog(config.watchdog_seconds, progress.say, path / "hang.txt")
+    watchdog.Watchdog(
+      config.watchdog_seconds, progress.say, path / hosts.named("hang.txt")
+    )
   )
   most = device_memory.limit()
   needed = (0, 0)
@@ -346,7 +369,9 @@ def _run(
           ),
           evaluate_first=start > 0
           and due
-          and not writers.has(path / "metrics.jsonl", start, "val"),
+          and not hosts.of_first(
+            functools.partial(writers.has, path / "metrics.jsonl", start, "val")
+          ),
           at=dog.at,
           trace=trace,
           more=training_batches.figures,
@@ -370,7 +395,7 @@ def _run(
   state = saved.restore(best, abstract)
   scores = evaluate_command.score(
     config,
-    predictor(sharding.whole(state.variables(averaged=True), mesh)),
+    predictor(sharding.local(state.variables(averaged=True), mesh)),
     val if test is None else test,
   )
   return {"scores": scores, "split": split, "step": best}
@@ -398,6 +423,22 @@ def _checked(items: Iterable[Any], check: Callable[[], None]) -> Iterator[Any]:
   for item in items:
     check()
     yield item
+
+
+def _of_all(count: Callable[[], np.ndarray]) -> np.ndarray:
+  """Returns the sum of what all processes count: int64.
+
+  Raises:
+    Interrupted: on all of them, if one is to end and has left its counting.
+  """
+  try:
+    own = count().tolist()
+  except loop.Interrupted:
+    own = None
+  counts = hosts.gathered(own)
+  if None in counts:
+    raise loop.Interrupted
+  return np.sum(counts, axis=0)
 
 
 def _check_masks(

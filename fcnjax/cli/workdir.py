@@ -11,9 +11,10 @@ import jax
 import ml_collections
 import numpy as np
 
-from fcnjax import _version, checkpoints, errors, locks, models
+from fcnjax import _version, checkpoints, errors, hosts, locks, models
 from fcnjax.cli import build, config as configs, defaults, outputs
 from fcnjax.models import folding
+from fcnjax.training import sharding
 
 # What may change between two starts of one run without a word.
 _FREE = (
@@ -176,6 +177,8 @@ def restore(
 ) -> tuple[dict[str, Any], int]:
   """Returns the variables of a checkpoint, averaged if they are, and its step.
 
+  They lie on the first device of each process.
+
   Args:
     path: the workdir; a run may be writing to it at the same time.
     config: the run's.
@@ -200,12 +203,15 @@ def restore(
         f"--checkpoint={which}: not in {path / 'checkpoints'}; give best, "
         f"latest or a step that is there ({known})."
       )
-    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    mesh = jax.sharding.Mesh(np.array(hosts.devices(hosts.count())), ("data",))
+    everywhere = sharding.replicated(mesh)
     abstract = jax.tree.map(
-      lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device),
+      lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere),
       saved.tree(step),
     )
-    state = saved.restore(step, abstract)
+    state = jax.tree.map(
+      lambda x: x.addressable_data(0), saved.restore(step, abstract)
+    )
   finally:
     saved.close()
   averaged = config.ema_decay > 0 and state["ema"] is not None

@@ -1,7 +1,7 @@
 """Examples in order, decoded ahead by threads; without TensorFlow."""
 
 import collections
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent import futures
 from typing import Any
 
@@ -14,8 +14,7 @@ def evaluation_examples(
   source,
   *,
   workers: int = 2,
-  start: int = 0,
-  stop: int | None = None,
+  indices: Sequence[int] | None = None,
 ) -> Iterator[typing.Example]:
   """Yields the examples of a source in order, as it gives them.
 
@@ -24,8 +23,7 @@ def evaluation_examples(
   Args:
     source: see `sources`.
     workers: threads that read ahead; at least 1.
-    start: position of the first example.
-    stop: position after the last one; None = the end.
+    indices: of the examples; None = all.
 
   Yields:
     `typing.Example`, its image in [0, 255]: `normalization.normalized_image`
@@ -34,7 +32,7 @@ def evaluation_examples(
   Raises:
     InputError: where the source does; the examples before come first.
   """
-  positions = iter(range(len(source))[start:stop])
+  positions = iter(range(len(source)) if indices is None else indices)
   pending: collections.deque[futures.Future] = collections.deque()
   pool = futures.ThreadPoolExecutor(workers)
   try:

@@ -132,7 +132,7 @@ class Resident:
     self.nbytes = sum(array.nbytes for array in jax.tree.leaves(held))
     self._by_example = by_example
     try:
-      self._held = jax.block_until_ready(jax.device_put(held, replicated))
+      self._held = jax.block_until_ready(_put(held, replicated))
     except jax.errors.JaxRuntimeError as error:
       if "RESOURCE_EXHAUSTED" not in str(error):
         raise
@@ -241,6 +241,17 @@ def refusal(
   except errors.InputError as error:
     return str(error)
   return ""
+
+
+def _put(held: Any, replicated: jax.sharding.Sharding | None) -> Any:
+  """Puts on the devices what every process has read."""
+  if replicated is None or replicated.is_fully_addressable:
+    return jax.device_put(held, replicated)
+  # `device_put` would gather it from all processes, to compare.
+  return jax.tree.map(
+    lambda x: jax.make_array_from_callback(x.shape, replicated, x.__getitem__),
+    held,
+  )
 
 
 def _rows(values: np.ndarray) -> np.ndarray:

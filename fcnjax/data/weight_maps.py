@@ -15,8 +15,8 @@ import hashlib
 import json
 import os
 import pathlib
-import threading
 from typing import Any, NamedTuple
+import uuid
 import zipfile
 
 from jaxtyping import Float, Integer, UInt8
@@ -342,7 +342,8 @@ def _load(path: pathlib.Path) -> dict[str, np.ndarray] | None:
 
 def _save(path: pathlib.Path, **arrays: np.ndarray) -> None:
   """Writes a file that is either whole or not there."""
-  part = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}")
+  # Of this thread alone, where processes of several hosts write.
+  part = path.with_name(f"{path.name}.{uuid.uuid4().hex}")
   try:
     with part.open("wb") as file:
       np.savez(file, **arrays)

@@ -11,7 +11,7 @@ import jax
 from jax.sharding import Mesh
 import numpy as np
 
-from fcnjax import errors
+from fcnjax import errors, hosts
 from fcnjax.training import sharding, trace as trace_lib, writers
 from fcnjax.training.state import TrainState
 
@@ -19,16 +19,34 @@ from fcnjax.training.state import TrainState
 class NonFiniteError(errors.Stopped):
   """A loss or a gradient is infinite or not a number."""
 
+  everywhere = True
+
 
 class Interrupted(Exception):  # noqa: N818
   """An evaluation was left, since the run is to end."""
 
 
 class _Signals:
-  """Notes SIGTERM and SIGINT; a second Ctrl-C ends the process at once."""
+  """Notes SIGTERM and SIGINT; a second Ctrl-C ends the process at once.
+
+  Attributes:
+    own: the number of the signal that came to this process, or 0.
+    received: the name of one that all processes know of, or None. Of several
+      that is `agree`'s result: they must all stop at the same step.
+  """
 
   def __init__(self):
-    self.received: str | None = None
+    self.own = 0
+    self._agreed = 0
+
+  @property
+  def received(self) -> str | None:
+    number = self.own if hosts.count() == 1 else self._agreed
+    return signal.Signals(number).name if number else None
+
+  def agree(self, largest):
+    """Takes `hosts.largest` of what was `own` on all processes."""
+    self._agreed = self._agreed or int(largest)
 
   def __enter__(self):
     self._before = {}
@@ -42,11 +60,11 @@ class _Signals:
   def _note(self, number, frame):
     if number == signal.SIGINT:
       signal.signal(number, signal.SIG_DFL)
-    self.received = signal.Signals(number).name
+    self.own = number
 
   def check(self):
     """Leaves what can be left at any time, if a signal came."""
-    if self.received:
+    if self.own:
       raise Interrupted
 
   def __exit__(self, *exc):
@@ -105,7 +123,8 @@ def fit(
     progress: for the terminal.
     evaluate: (state, step, check) -> the figures of the split "val". It calls
       `check` often, which raises Interrupted where the run is to end: a grace
-      time may be shorter than an evaluation.
+      time may be shorter than an evaluation. Of several processes it does so
+      where the signal came, and all must raise it.
     save: (step, state, figures or None): begins to save a checkpoint.
     non_finite: called with a step's number and figures if its loss, gradient or
       parameters are not finite; raises where that ends the run.
@@ -122,11 +141,12 @@ def fit(
       the last good one stays.
     Terminated: after SIGTERM or Ctrl-C, when the state was given to `save`.
     Exception: whatever `batches` raises instead of a batch, after the steps
-      before it were made, logged and saved.
+      before it were made, logged and saved; but at once where other processes
+      have theirs.
   """
   first = int(state.step)
-  # (step, metrics, when the device ended it, when the next batch was there),
-  # not yet fetched.
+  # (step, metrics, the processes' signals, when the device ended it, when the
+  # next batch was there), not yet fetched.
   pending = None
   waited, began, logged = 0.0, time.perf_counter(), first
   trace = trace or trace_lib.Trace(None, first=first)
@@ -135,10 +155,11 @@ def fit(
     nonlocal pending, waited, began, logged
     if pending is None:
       return
-    step, metrics, ended, ready = pending
+    step, metrics, heard, ended, ready = pending
     pending = None
     at(f"the devices, at step {step}")
     metrics, ended = jax.device_get(metrics), ended.result()
+    signals.agree(heard)
     finite = metrics.pop("finite")
     figures = {name: float(value) for name, value in metrics.items()}
     if not finite:
@@ -159,6 +180,8 @@ def fit(
     try:
       return sharding.to_devices(next(batches), mesh), None
     except Exception as error:
+      if hosts.count() > 1:
+        raise
       return None, error
 
   def settle(step, *, due):
@@ -181,6 +204,7 @@ def fit(
       began += time.perf_counter() - paused
     at(f"the checkpoint of step {step}")
     save(step, state, figures)
+    signals.agree(hosts.largest(signals.own))
     if signals.received:
       raise errors.Terminated(
         f"{signals.received} at step {step}: saved; the same command resumes."
@@ -198,12 +222,13 @@ def fit(
       with jax.transfer_guard("disallow"):
         with trace.step(step):
           state, metrics = train_step(state, batch)
+        heard = hosts.largest(signals.own)
         ended = clock.submit(_when_ready, metrics)
         if not last:
           batch, failure = move(step + 1)
         ready = time.perf_counter()
         fetch()  # of the step before
-      pending = (step, metrics, ended, ready)
+      pending = (step, metrics, heard, ended, ready)
       trace.end(step, metrics)
       progress.step()
 

@@ -18,7 +18,7 @@ from jax import lax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 import numpy as np
 
-from fcnjax import errors
+from fcnjax import errors, hosts
 from fcnjax.ops import spatial
 from fcnjax.training.state import TrainState
 
@@ -36,8 +36,8 @@ def create_mesh(*, data: int = -1, space: int = 1, batch_size: int) -> Mesh:
   each other along "space". All devices are used then.
 
   Args:
-    data: over how many the batch is spread; -1 takes as many as it divides
-      over.
+    data: over how many the batch is spread, as many of each process; -1 takes
+      as many as it divides over.
     space: over how many the rows of an image are spread.
     batch_size: the global batch; must be a multiple of `data`.
 
@@ -45,55 +45,47 @@ def create_mesh(*, data: int = -1, space: int = 1, batch_size: int) -> Mesh:
     InputError: if there are not so many devices, the batch is no multiple, or a
       process would hold parts of images or nothing.
   """
-  devices = sorted(jax.devices(), key=lambda d: (d.process_index, d.id))
-  found = len(devices)
+  found, processes = jax.device_count(), hosts.count()
   if not 1 <= space <= found:
     raise errors.InputError(
       f"mesh.space: {space} devices asked for, {found} found; give 1 to "
       f"{found}."
     )
-  count, most = data, found // space
-  if data == -1:
-    count = max(n for n in range(1, most + 1) if batch_size % n == 0)
-  if not 1 <= count <= most:
-    each = f" of {space} (mesh.space)" if space > 1 else ""
+  if processes > 1 and jax.local_device_count() % space:
     raise errors.InputError(
-      f"mesh.data: {data} devices{each} asked for, {found} found; give 1 to "
-      f"{most}, or -1 for as many as divide the batch."
+      f"mesh.space: {space}, but each of the {processes} processes has "
+      f"{jax.local_device_count()} devices, and holds whole images; use a "
+      "divisor of that."
+    )
+  if batch_size % processes:
+    raise errors.InputError(
+      f"batch_size: {batch_size} images do not divide over {processes} "
+      f"processes; use a multiple of {processes}."
+    )
+  possible = range(processes, found // space + 1, processes)
+  count = data
+  if data == -1:
+    count = max(n for n in possible if batch_size % n == 0)
+  if count not in possible:
+    each = f" of {space} (mesh.space)" if space > 1 else ""
+    many = f"a multiple of {processes} (processes), " if processes > 1 else ""
+    raise errors.InputError(
+      f"mesh.data: {data} devices{each} asked for, {found} found; give {many}"
+      f"{processes} to {found // space}, or -1 for as many as divide the batch."
     )
   if batch_size % count:
     raise errors.InputError(
       f"batch_size: {batch_size} does not divide over {count} devices; use a "
       f"multiple of {count}, or --config.mesh.data=-1."
     )
-  _check_processes(count, space, batch_size)
-  chosen = devices[: count * space]
-  if jax.process_count() > 1:
+  chosen = hosts.devices(count * space)
+  if processes > 1:
     return Mesh(
       np.array(chosen).reshape(count, space), AXES, (AxisType.Auto,) * 2
     )
   return jax.make_mesh(
     (count, space), AXES, axis_types=(AxisType.Auto,) * 2, devices=chosen
   )
-
-
-def _check_processes(data, space, batch_size):
-  processes = jax.process_count()
-  if processes == 1:
-    return
-  local = jax.local_device_count()
-  if local % space:
-    raise errors.InputError(
-      f"mesh.space: {space}, but each of the {processes} processes has {local} "
-      f"devices, and holds whole images; use a divisor of {local}."
-    )
-  if data * space != jax.device_count():
-    raise errors.InputError(
-      f"mesh: {data} x {space} devices (mesh.data, mesh.space) of "
-      f"{jax.device_count()} in {processes} processes, which must all be used; "
-      f"make batch_size ({batch_size}) a multiple of "
-      f"{jax.device_count() // space}."
-    )
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -231,6 +223,30 @@ def to_devices(
   def moved(value):
     if isinstance(value, jax.Array):
       return jax.device_put(value, sharding)
-    return jax.make_array_from_process_local_data(sharding, value)
+    # Of several processes JAX takes it for one that nobody asked for.
+    with jax.transfer_guard_host_to_device("allow"):
+      return jax.make_array_from_process_local_data(sharding, value)
 
   return {name: moved(value) for name, value in batch.items()}
+
+
+def local(tree: Any, mesh: Mesh) -> Any:
+  """Returns arrays that this process's devices hold whole, without the others.
+
+  What every device holds stays where it is; what is cut is put together first,
+  for which all processes must call this.
+
+  Args:
+    tree: of global arrays.
+    mesh: on which they lie.
+  """
+  tree = whole(tree, mesh)
+  if hosts.count() == 1:
+    return tree
+  here = replicated(mesh.local_mesh)
+
+  def own(array):
+    shards = [shard.data for shard in array.addressable_shards]
+    return jax.make_array_from_single_device_arrays(array.shape, here, shards)
+
+  return jax.tree.map(own, tree)

@@ -22,10 +22,9 @@ def test_all_in_order_and_as_they_are():
 
 def test_a_part():
   source = scenes.Scenes("val", size=(32, 32), count=5)
-  found = examples.evaluation_examples(source, start=1, stop=3)
-  assert [example["name"] for example in found] == source.names[1:3]
-  past = examples.evaluation_examples(source, stop=99)
-  assert len(list(past)) == 5
+  found = examples.evaluation_examples(source, indices=[1, 3])
+  assert [example["name"] for example in found] == source.names[1:4:2]
+  assert not list(examples.evaluation_examples(source, indices=[]))
 
 
 def test_reads_ahead_a_bounded_number():

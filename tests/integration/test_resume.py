@@ -1,24 +1,15 @@
 """A killed run ends as one that was never killed: figures and parameters."""
 
 import functools
-import json
-import os
-import pathlib
 import random
 import signal
-import subprocess
-import sys
 import time
 
-import jax
 import numpy as np
-import PIL.Image
 import pytest
 
-from fcnjax import checkpoints
-from fcnjax.data import scenes
+from tests.integration import small_runs
 
-ROOT = pathlib.Path(__file__).parents[2]
 STEPS = 40
 ARGUMENTS = [
   "--config=configs/unet.py:folder",
@@ -57,62 +48,13 @@ def compiled(tmp_path_factory):
 @pytest.fixture(scope="module")
 def start(tmp_path_factory):
   """Starts a run on 24 images of a folder."""
-  root = tmp_path_factory.mktemp("data")
-  source = scenes.Scenes("train", size=(48, 48), count=24)
-  for kind in ("images", "masks"):
-    (root / kind).mkdir()
-  for index in range(len(source)):
-    for kind, key in (("images", "image"), ("masks", "label")):
-      picture = PIL.Image.fromarray(source[index][key])
-      picture.save(root / kind / f"{index}.png")
-  data = [
-    f"--config.data.images={root}/images",
-    f"--config.data.masks={root}/masks",
-    f"--config.data.num_classes={len(source.classes)}",
-  ]
+  data = small_runs.folder(tmp_path_factory.mktemp("data"))
   return functools.partial(_start, data=data)
 
 
 def _start(workdir, program=("train.py",), *, data, compiled=""):
-  environment = {**os.environ, "XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"}
-  environment["JAX_COMPILATION_CACHE_DIR"] = str(compiled)
-  return subprocess.Popen(
-    [sys.executable, *program, f"--workdir={workdir}", *ARGUMENTS, *data],
-    cwd=ROOT,
-    env=environment,
-    stdout=subprocess.DEVNULL,
-    stderr=subprocess.PIPE,
-    text=True,
-  )
-
-
-def _records(workdir):
-  """The figures without the timings."""
-  path = workdir / "metrics.jsonl"
-  if not path.is_file():
-    return []
-  records = []
-  for line in path.read_text().splitlines():
-    try:
-      record = json.loads(line)
-    except json.JSONDecodeError:  # Torn: the run is being killed.
-      continue
-    record.pop("images_per_second", None)
-    record.pop("data_wait", None)
-    records.append(record)
-  return records
-
-
-def _state(workdir):
-  saved = checkpoints.Checkpoints(workdir / "checkpoints", writing=False)
-  device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-  abstract = jax.tree.map(
-    lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device),
-    saved.tree(STEPS),
-  )
-  state = saved.restore(STEPS, abstract)
-  saved.close()
-  return state
+  words = [*program, f"--workdir={workdir}", *ARGUMENTS, *data]
+  return small_runs.start(*words, compiled=compiled)
 
 
 def _finish(process):
@@ -125,15 +67,15 @@ def uninterrupted(tmp_path_factory, start, compiled):
   workdir = tmp_path_factory.mktemp("whole")
   _finish(start(workdir, compiled=compiled))
   assert any(compiled.iterdir())
-  return _records(workdir), _state(workdir)
+  return small_runs.records(workdir), small_runs.state(workdir, STEPS)
 
 
 def _assert_same(workdir, uninterrupted):
   records, state = uninterrupted
-  assert _records(workdir) == records
-  ours, theirs = jax.tree.leaves(_state(workdir)), jax.tree.leaves(state)
-  assert len(ours) == len(theirs)
-  for a, b in zip(ours, theirs):
+  assert small_runs.records(workdir) == records
+  ours = small_runs.state(workdir, STEPS)
+  assert len(ours) == len(state)
+  for a, b in zip(ours, state):
     np.testing.assert_array_equal(a, b)
 
 
@@ -145,7 +87,7 @@ def test_sigkill_at_a_random_step(
   step = random.Random(seed).randint(1, STEPS - 1)
   process = start(tmp_path, compiled=compiled)
   deadline = time.monotonic() + 200
-  while len(_records(tmp_path)) < step and process.poll() is None:
+  while len(small_runs.records(tmp_path)) < step and process.poll() is None:
     assert time.monotonic() < deadline
     time.sleep(0.002)
   process.send_signal(signal.SIGKILL)
@@ -160,7 +102,7 @@ def test_ctrl_c_before_the_first_step_is_no_traceback(seconds, start, tmp_path):
   """While libraries are imported, and while the network is compiled."""
   process = start(tmp_path, IN_A_TERMINAL)
   time.sleep(seconds)
-  assert not _records(tmp_path)
+  assert not small_runs.records(tmp_path)
   process.send_signal(signal.SIGINT)
   _, error = process.communicate(timeout=60)
   assert process.returncode == -signal.SIGINT
@@ -170,7 +112,7 @@ def test_ctrl_c_before_the_first_step_is_no_traceback(seconds, start, tmp_path):
 @pytest.mark.slow
 def test_sigterm_saves_and_ends(start, uninterrupted, compiled, tmp_path):
   process = start(tmp_path, compiled=compiled)
-  while len(_records(tmp_path)) < 10:
+  while len(small_runs.records(tmp_path)) < 10:
     time.sleep(0.002)
   process.send_signal(signal.SIGTERM)
   _, error = process.communicate(timeout=60)

@@ -283,6 +283,40 @@ def test_a_bad_file_ends_the_run_after_the_steps_before_it(
   assert (record["step"], record["loss"]) == (2, 1.5)
 
 
+def test_of_several_processes_all_stop_where_one_was_told(
+  tmp_path, monkeypatch
+):
+  """The other process is a number that it sends with step 3."""
+  sent = iter([0, 0, signal.SIGTERM])
+  monkeypatch.setattr(loop.hosts, "count", lambda: 2)
+  monkeypatch.setattr(
+    loop.hosts, "largest", lambda own: max(own, next(sent, 0))
+  )
+  saved = []
+  monkeypatch.setattr(
+    _Recorder, "save", lambda self, step, *words: saved.append(step)
+  )
+  with pytest.raises(errors.Terminated, match="SIGTERM at step 4"):
+    _fit(tmp_path, steps=9)
+  assert saved == [3, 4]  # 3 is a checkpoint's; the figures of 3 came in 4
+
+
+def test_of_several_processes_one_with_a_bad_file_ends_at_once(
+  tmp_path, monkeypatch
+):
+  """The others do not save with it: they have their batches."""
+
+  def values():
+    yield 1.0
+    raise ValueError("photo3.jpg is torn")
+
+  monkeypatch.setattr(loop.hosts, "count", lambda: 2)
+  monkeypatch.setattr(loop.hosts, "largest", lambda own: own)
+  monkeypatch.setattr(_Recorder, "save", lambda *words: pytest.fail("it saved"))
+  with pytest.raises(ValueError, match="photo3.jpg is torn"):
+    _fit(tmp_path, values())
+
+
 def test_a_bad_first_file_is_no_step(tmp_path):
   def values():
     raise ValueError("photo1.jpg is torn")

@@ -1,0 +1,253 @@
+"""The cost of many devices: the model of docs/scaling.md, and what is measured.
+
+  python benchmarks/scaling.py            bytes and step times, on this machine
+  python benchmarks/scaling.py predict    the table of the prediction
+
+Bytes: what the compiled train step reduces over 2, 4 and 8 devices, against the
+formula. Seconds: the train step in 1, 2 and 4 processes that share the cores,
+and what the formula says with the rate at which the same processes reduce.
+"""
+
+import argparse
+import json
+import math
+import os
+import pathlib
+import re
+import socket
+import subprocess
+import sys
+
+# What the prediction stands on: float32 parameters, and the milliseconds that a
+# train step of 8 images in bfloat16 took on an H200 (docs/performance.md).
+MEASURED = {
+  "unet": (31_033_045, 16.1),
+  "segnet_vgg16": (29_455_125, 16.6),
+  "fcn8s_vgg16": (134_362_751, 18.1),
+  "deeplabv3p_xception65": (41_055_413, 40.3),
+}
+# Assumed, of machines with eight accelerators: bytes a second that each sends
+# within one and between two, and seconds that one stage of a reduction takes.
+MACHINE = {"each": 8, "inside": 400e9, "outside": 45e9, "stage": 15e-6}
+
+
+def reduction_seconds(
+  size: float,
+  devices: int,
+  *,
+  each: int,
+  inside: float,
+  outside: float,
+  stage: float,
+) -> float:
+  """Returns what summing `size` bytes over the devices takes.
+
+  Rings, first within machines of `each` devices, then between them, where each
+  device passes on its part alone.
+
+  Args:
+    size: bytes, on each device.
+    devices: how many; a multiple of `each`, or less.
+    each: devices of a machine.
+    inside: bytes a second that a device sends to another of its machine.
+    outside: likewise to one of another machine.
+    stage: seconds that one message takes besides.
+  """
+  near = min(devices, each)
+  machines = devices // near
+  seconds = 2 * (near - 1) / near * size / inside
+  seconds += 2 * (machines - 1) / machines * size / near / outside
+  stages = 2 * math.ceil(math.log2(near)) + 2 * math.ceil(math.log2(machines))
+  return seconds + stages * stage
+
+
+def predict() -> None:
+  """Prints the table of docs/scaling.md."""
+  counts = (8, 16, 64, 256, 1024)
+  print("| network | gradient, MB | step of one, ms |", end="")
+  print("".join(f" {count} |" for count in counts))
+  print("|---" * (3 + len(counts)) + "|")
+  for name, (parameters, ms) in MEASURED.items():
+    cells = []
+    for count in counts:
+      reduced = 1000 * reduction_seconds(4 * parameters, count, **MACHINE)
+      cells.append(f"{reduced:.1f} ms, {100 * ms / (ms + reduced):.0f} %")
+    row = [f"`{name}`", f"{4 * parameters / 1e6:.0f}", f"{ms}", *cells]
+    print(f"| {' | '.join(row)} |")
+
+
+def _train_step(name, options, size, devices, batch):
+  """Returns the compiled train step of a small network, and its arguments."""
+  import functools
+
+  import jax
+  import numpy as np
+  import optax
+
+  import fcnjax
+  from fcnjax.training import sharding, state as states, step as steps
+
+  model = fcnjax.create_model(name, num_classes=5, **options)
+  mesh = sharding.create_mesh(data=devices, batch_size=batch)
+  optimizer = optax.sgd(0.01, momentum=0.9)
+
+  @functools.partial(jax.jit, out_shardings=sharding.replicated(mesh))
+  def create():
+    image = np.zeros((1, *size, 3), np.float32)
+    return states.create(model.init(jax.random.key(0), image), optimizer)
+
+  local = batch // jax.process_count()
+  data = sharding.to_devices(
+    {
+      "image": np.ones((local, *size, 3), np.float32),
+      "label": np.zeros((local, *size), np.int32),
+    },
+    mesh,
+  )
+  train = jax.jit(
+    functools.partial(
+      steps.train_step, apply=model.apply, optimizer=optimizer, seed=0
+    ),
+    donate_argnums=0,
+    out_shardings=sharding.replicated(mesh),
+  )
+  state = create()
+  return train.lower(state, data).compile(), state, data
+
+
+_BYTES = {"f32": 4, "s32": 4, "u32": 4, "pred": 1, "bf16": 2}
+
+
+def reduced_bytes(program: str) -> int:
+  """Returns the bytes of all results of the program's all-reduces."""
+  total = 0
+  for line in program.splitlines():
+    found = re.search(r"= (.*?) all-reduce(?:-start)?\(", line)
+    if found:
+      for kind, shape in re.findall(r"(\w+)\[([\d,]*)\]", found[1]):
+        sides = [int(side) for side in shape.split(",") if side]
+        total += _BYTES[kind] * math.prod(sides)
+  return total
+
+
+NETWORKS = (
+  ("unet_same", {"width": 8, "depth": 3}, (64, 64)),
+  ("segnet_basic", {}, (64, 96)),
+  ("fcn_basic", {}, (64, 96)),
+  ("deeplabv3p_resnet50", {}, (65, 65)),
+)
+
+
+def measure_bytes() -> None:
+  """Compares what programs reduce with four bytes a parameter."""
+  import jax
+
+  for name, options, size in NETWORKS:
+    for devices in (2, 4, 8):
+      compiled, state, _ = _train_step(name, options, size, devices, 8)
+      count = sum(x.size for x in jax.tree.leaves(state.params))
+      reduced = reduced_bytes(compiled.as_text())
+      print(
+        f"{name}, {devices} devices: {reduced:,} bytes reduced, gradient of "
+        f"{4 * count:,}: {reduced / (4 * count):.4f}",
+        flush=True,
+      )
+
+
+def _seconds(process: int, processes: int, address: str) -> None:
+  """One process of several: prints what a step, and its reduction, take."""
+  import time
+
+  import jax
+  import jax.numpy as jnp
+  import numpy as np
+
+  from fcnjax import hosts
+  from fcnjax.training import sharding
+
+  if processes > 1:
+    hosts.initialize(coordinator=address, processes=processes, process=process)
+  # Weak scaling: each process has four images.
+  step, state, data = _train_step(
+    "unet_same", {"width": 16, "depth": 4}, (96, 96), processes, 4 * processes
+  )
+  count = sum(x.size for x in jax.tree.leaves(state.params))
+  times = []
+  for _ in range(12):
+    began = time.perf_counter()
+    state, metrics = step(state, data)
+    jax.block_until_ready(metrics)
+    times.append(time.perf_counter() - began)
+  mesh = sharding.create_mesh(data=processes, batch_size=processes)
+  rows = {"x": np.ones((1, count), np.float32)}
+  values = sharding.to_devices(rows, mesh)["x"]
+  total = jax.jit(
+    lambda x: jnp.sum(x, axis=0), out_shardings=sharding.replicated(mesh)
+  )
+  reductions = []
+  for _ in range(12):
+    hosts.wait("reduction")
+    began = time.perf_counter()
+    jax.block_until_ready(total(values))
+    reductions.append(time.perf_counter() - began)
+  if hosts.is_first():
+    found = {
+      "step": float(np.median(times[2:])),
+      "reduction": float(np.median(reductions[2:])),
+      "gradient": 4 * count,
+    }
+    print(json.dumps(found))
+
+
+def measure_seconds() -> None:
+  """Times 1, 2 and 4 processes that share the cores of this machine."""
+  cores, one = os.cpu_count() or 1, 0.0
+  for processes in (1, 2, 4):
+    with socket.socket() as free:
+      free.bind(("localhost", 0))
+      address = f"localhost:{free.getsockname()[1]}"
+    started = [
+      subprocess.Popen(
+        [sys.executable, __file__, "process", str(i), str(processes), address],
+        env={**os.environ, "XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"},
+        stdout=subprocess.PIPE,
+        text=True,
+      )
+      for i in range(processes)
+    ]
+    said = [process.communicate()[0] for process in started]
+    found = json.loads(said[0].splitlines()[-1])
+    step, reduction = found["step"], found["reduction"]
+    one = one or step
+    # The processes share the cores: the same work takes as many times longer.
+    predicted = one * max(1.0, processes / cores)
+    predicted += reduction if processes > 1 else 0.0
+    print(
+      f"{processes} processes on {cores} cores: a step {1000 * step:.1f} ms, "
+      f"predicted {1000 * predicted:.1f}; of it the reduction of "
+      f"{found['gradient']:,} bytes {1000 * reduction:.1f} ms",
+      flush=True,
+    )
+
+
+def main() -> None:
+  """Measures, or predicts; see above."""
+  parser = argparse.ArgumentParser(description=__doc__)
+  parser.add_argument("what", nargs="?", default="measure")
+  parser.add_argument("more", nargs="*")
+  arguments = parser.parse_args()
+  sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
+  if arguments.what == "predict":
+    predict()
+  elif arguments.what == "process":
+    process, processes, address = arguments.more
+    _seconds(int(process), int(processes), address)
+  else:
+    measure_seconds()
+    os.environ["JAX_PLATFORMS"] = "cpu"
+    os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
+    measure_bytes()
+
+
+if __name__ == "__main__":
+  main()
