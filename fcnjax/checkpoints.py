@@ -9,12 +9,14 @@ checkpoint; this file says where, when it is complete, and how long it stays:
   20.deleted     being deleted
 
 A name changes in one move, so that a kill at any instruction leaves every
-checkpoint that was complete. What is damaged or incomplete is passed over, and
-never deleted, but that a step's incomplete folder makes way when that step is
-saved again.
+checkpoint that was complete. What has its seal and was about to get its name is
+complete: it is read where it lies, and named when the run resumes. What is
+damaged or incomplete is passed over, and never deleted, but that a step's
+incomplete folder makes way when that step is saved again.
 """
 
 from concurrent import futures
+import contextlib
 import os
 import pathlib
 import shutil
@@ -73,19 +75,38 @@ class Checkpoints:
     self.damaged: dict[int, str] = {}  # step -> what is wrong, in words
     if writing and _is_first():
       directory.mkdir(parents=True, exist_ok=True)
+      self._name_what_is_whole()
       for deleted in directory.glob("*.deleted"):
         shutil.rmtree(deleted)
     _wait_for_all("checkpoints opened")
-    for step in sorted(
-      int(p.name) for p in self.directory.iterdir() if p.name.isdecimal()
-    ):
+    found = {int(p.name) for p in self.directory.iterdir() if _is_step(p.name)}
+    for step in sorted(found | set(self.incomplete)):
       try:
-        self._scores[step] = seals.read(self._folder(step))["mean_iou"]
+        self._scores[step] = seals.read(self._place(step))["mean_iou"]
       except seals.BrokenError as error:
         self._pass_over(step, error)
 
   def _folder(self, step: int) -> pathlib.Path:
     return self.directory / str(step)
+
+  def _part(self, step: int) -> pathlib.Path:
+    return self.directory / f"{step}.incomplete"
+
+  def _place(self, step: int) -> pathlib.Path:
+    """Where a checkpoint is read: it may be sealed, and not yet named."""
+    named = self._folder(step)
+    return named if named.exists() else self._part(step)
+
+  def _name_what_is_whole(self) -> None:
+    """Ends what a kill has cut off between a seal and a name.
+
+    If the step was saved before, that one may have lost its name already.
+    """
+    for step in self.incomplete:
+      if not self._folder(step).exists():
+        with contextlib.suppress(seals.BrokenError):
+          seals.check(self._part(step))
+          _rename(self._part(step), self._folder(step))
 
   @property
   def steps(self) -> list[int]:
@@ -101,7 +122,7 @@ class Checkpoints:
   def incomplete(self) -> list[int]:
     """The steps whose writing was begun and not ended."""
     names = self.directory.glob("*.incomplete")
-    return sorted(int(p.stem) for p in names if p.stem.isdecimal())
+    return sorted(int(p.stem) for p in names if _is_step(p.stem))
 
   @property
   def latest(self) -> int | None:
@@ -132,7 +153,7 @@ class Checkpoints:
     sound = True
     if _is_first() and step not in self._sound:
       try:
-        seals.check(self._folder(step))
+        seals.check(self._place(step))
         self._sound.add(step)
       except seals.BrokenError as error:
         self._pass_over(step, error)
@@ -144,7 +165,7 @@ class Checkpoints:
   def _pass_over(self, step: int, error: seals.BrokenError) -> None:
     """Notes what is damaged and, since it will be saved again, renames it."""
     if not self._folder(step).exists():
-      return  # The run that is being read has just deleted it.
+      return  # Incomplete; or the run that is being read has just deleted it.
     self.damaged[step] = str(error)
     if self._writing and _is_first():
       _rename(self._folder(step), _free_name(self.directory, step))
@@ -163,7 +184,7 @@ class Checkpoints:
       SaveError: if it could not be written.
     """
     self.wait()
-    part = self.directory / f"{step}.incomplete"
+    part = self._part(step)
     try:
       if _is_first():
         shutil.rmtree(part, ignore_errors=True)
@@ -253,11 +274,11 @@ class Checkpoints:
         f"{self._folder(step)} is of another network or optimizer "
         f"({found}); give another --workdir, or the config it was trained with."
       )
-    return ocp.load(self._folder(step) / "state", abstract)
+    return ocp.load(self._place(step) / "state", abstract)
 
   def tree(self, step: int) -> Any:
     """Returns the tree of a checkpoint; its leaves have shape and dtype."""
-    return ocp.metadata(self._folder(step) / "state").metadata
+    return ocp.metadata(self._place(step) / "state").metadata
 
   def close(self) -> None:
     """Waits, then lets go of the directory."""
@@ -270,6 +291,10 @@ class Checkpoints:
 def _is_first() -> bool:
   """Whether this is the process that renames and deletes."""
   return jax.process_index() == 0
+
+
+def _is_step(name: str) -> bool:
+  return name.isascii() and name.isdecimal()
 
 
 def _wait_for_all(what: str) -> None:

@@ -6,7 +6,6 @@ resumes), 1 anything else.
 
 import argparse
 from collections.abc import Sequence
-import errno
 import os
 import pathlib
 import signal
@@ -15,9 +14,6 @@ import threading
 from typing import NoReturn
 
 from fcnjax import _version, errors
-
-# What a disk, not the program, is to blame for.
-_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -368,7 +364,7 @@ def _main(argv: Sequence[str] | None) -> int:
   except BrokenPipeError:
     return 0
   except OSError as error:
-    if error.errno not in _OF_THE_DISK:
+    if error.errno not in errors.OF_THE_DISK:
       raise
     print(
       f"fcnjax: {error.strerror}: {error.filename or 'while writing'}; mend "

@@ -235,10 +235,11 @@ def _run(
     )
     scores = confusion.scores(matrix, exclude=excluded)
     figures = {name: scores[name] for name in FIGURES}
-    writer.write(step, "val", figures | {"iou": scores["iou"]})
     panels = _draw(config, predict, val)
     writer.images(step, "val", panels)
     overlays.save(path / "overlays", panels)
+    # Last: by this line the run knows that the step was evaluated.
+    writer.write(step, "val", figures | {"iou": scores["iou"]})
     line = "  ".join(f"{n} {figures[n]:.4f}" for n in FIGURES[:2])
     progress.say(f"step {step}/{config.steps}  val {line}")
     return figures

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from concurrent import futures
-import contextlib
 import signal
 import time
 from typing import Any
@@ -120,7 +119,8 @@ def fit(
       the last good one stays.
     Terminated: after SIGTERM or Ctrl-C, when the state was given to `save`.
     Exception: whatever `batches` raises instead of a batch, after the steps
-      before it were made, logged and saved.
+      before it were made, logged and saved; and the InputError of `evaluate`,
+      after the state was saved.
   """
   first = int(state.step)
   # (step, metrics, when the device ended it, when the next batch was there),
@@ -162,7 +162,7 @@ def fit(
     """Evaluates what is due, saves, and ends the run where that was asked."""
     nonlocal state, began
     fetch()
-    figures = None
+    figures = failure = None
     if due:
       paused = time.perf_counter()
       if prepare is not None:
@@ -173,11 +173,17 @@ def fit(
         at(f"the evaluation at step {step}")
         signals.check()
 
-      with contextlib.suppress(Interrupted):
+      try:
         figures = evaluate(state, step, check)
+      except Interrupted:
+        pass
+      except errors.InputError as error:  # A file; the steps are as they are.
+        failure = error
       began += time.perf_counter() - paused
     at(f"the checkpoint of step {step}")
     save(step, state, figures)
+    if failure is not None:
+      raise failure
     if signals.received:
       raise errors.Terminated(
         f"{signals.received} at step {step}: saved; the same command resumes."
