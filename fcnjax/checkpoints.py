@@ -17,7 +17,6 @@ incomplete folder makes way when that step is saved again.
 
 from concurrent import futures
 import contextlib
-import os
 import pathlib
 import shutil
 from typing import Any
@@ -305,11 +304,7 @@ def _wait_for_all(what: str) -> None:
 def _rename(old: pathlib.Path, new: pathlib.Path) -> None:
   """Renames, and makes that outlast a power failure."""
   old.rename(new)
-  descriptor = os.open(new.parent, os.O_RDONLY)
-  try:
-    os.fsync(descriptor)
-  finally:
-    os.close(descriptor)
+  seals.sync(new.parent)
 
 
 def _free_name(directory: pathlib.Path, step: int) -> pathlib.Path:

@@ -250,6 +250,7 @@ def _run(
     score = None if figures is None else figures["mean_iou"]
     if score is not None and not np.isfinite(score):
       score = None  # Nothing but ignored pixels: no candidate for the best.
+    writer.sync()  # A checkpoint must not outlast its lines.
     saved.save(step, state, mean_iou=score)
 
   recording = model.clone(bn_momentum=0.0)

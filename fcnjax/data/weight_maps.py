@@ -325,6 +325,8 @@ def _folder(directory: str | os.PathLike[str]) -> pathlib.Path:
   try:
     path.mkdir(parents=True, exist_ok=True)
   except OSError as error:
+    if error.errno in errors.OF_THE_DISK:
+      raise
     raise errors.InputError(
       f"{path}: cannot make this folder for cached weights "
       f"({error.strerror}); name another one."

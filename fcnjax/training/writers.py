@@ -112,12 +112,17 @@ class Writer:
       self._events.image(f"{split}/{name}", panel, step)
     self._events.flush()
 
+  def sync(self) -> None:
+    """Makes the lines until now outlast a power failure."""
+    if self._active:
+      self._file.flush()
+      os.fsync(self._file.fileno())
+
   def close(self) -> None:
     """Makes everything durable and closes the files."""
     if not self._active:
       return
-    self._file.flush()
-    os.fsync(self._file.fileno())
+    self.sync()
     self._file.close()
     if "_events" in vars(self):
       self._events.close()

@@ -120,7 +120,7 @@ def main() -> None:
     return {"room": room, "code": code, "said": said, "sound": sound,
             "again": again, "difference": same}  # fmt: skip
 
-  found = {"needed": needed}
+  found = {"limited": arguments.limit, "needed": needed}
   found["full"] = [full(_run, int(share * needed)) for share in SHARES]
   found["process"] = full(_process, needed // 2)
   # The folder of a finished run, and of one that is not.

@@ -91,10 +91,10 @@ def _work(folder, plan, size, kill, writing) -> None:
   def tell(*words):
     os.write(writing, f"{' '.join(map(str, words))}\n".encode())
 
-  saved = checkpoints.Checkpoints(folder, keep=KEEP)
   counter = itertools.count(1)
   _count(folder, counter, kill)
   tell("ready")
+  saved = checkpoints.Checkpoints(folder, keep=KEEP)
   for step, score in plan:
     saved.save(step, state(step, size), mean_iou=score)
     saved.wait()
@@ -120,11 +120,6 @@ def _count(folder: pathlib.Path, counter, kill: int | None) -> None:
     if changes and (str(folder) in str(path) or not os.path.isabs(str(path))):
       call()
 
-  def fsync(descriptor, synced=os.fsync):
-    call()
-    synced(descriptor)
-
-  os.fsync = fsync
   sys.addaudithook(hook)
 
 

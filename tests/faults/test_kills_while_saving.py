@@ -129,16 +129,26 @@ def test_at_every_call_of_saving_a_step_again(killed, tmp_path):
   plan = [[3, 0.5]]
   shutil.copytree(tmp_path / "begun", tmp_path / "whole")
   calls = killed(tmp_path / "whole", plan)["calls"]
-  nameless = 0
+  nameless = None
   for kill in range(1, calls + 1):
     folder = tmp_path / str(kill)
     shutil.copytree(tmp_path / "begun", folder)
     killed(folder, plan, kill=kill)
-    nameless += "3" not in _names(folder)
+    if "3" not in _names(folder):
+      nameless = shutil.copytree(folder, tmp_path / f"nameless{kill}")
     _look(folder, least=3, most=3, best=lambda step: 3)
     assert "3" in _names(folder)  # The run has given it its name.
     _goes_on(folder, 4)
-  assert nameless >= 1
+  # Between two moves of names; and then the run that gives it back is killed.
+  assert nameless is not None
+  shutil.copytree(nameless, tmp_path / "named")
+  calls = killed(tmp_path / "named", [])["calls"]
+  assert _names(tmp_path / "named") == ["3"]
+  for kill in range(1, calls + 1):
+    folder = tmp_path / f"opened{kill}"
+    shutil.copytree(nameless, folder)
+    assert killed(folder, [], kill=kill)["killed"]
+    _look(folder, least=3, most=3, best=lambda step: 3)
 
 
 def test_at_random_times_while_megabytes_are_written(killed, tmp_path):

@@ -40,6 +40,7 @@ def words(data: pathlib.Path, workdir: pathlib.Path, *more: str) -> list[str]:
     "--config.model.options.depth=1",
     "--config.model.options.dropout=0.5",
     "--config.ema_decay=0.9",
+    "--config.loss.class_weights=median_frequency",
     "--config.evaluation.overlays=1",
     "--config.evaluation.multiple=32",
     f"--config.steps={STEPS}",
