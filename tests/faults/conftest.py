@@ -10,22 +10,27 @@ from fcnjax.cli import main
 from tests.faults import tiny
 
 
+@pytest.fixture(scope="session")
+def programs(tmp_path_factory) -> pathlib.Path:
+  """Where programs are kept: the runs of all modules are of the same ones."""
+  return tmp_path_factory.mktemp("programs")
+
+
 @pytest.fixture(scope="module")
-def compiled(tmp_path_factory):
-  """Keeps what is compiled: the runs of a module are of the same programs."""
+def compiled(programs):
+  """Keeps what is compiled, and loads it."""
   before = jax.config.jax_compilation_cache_dir
   least = jax.config.jax_persistent_cache_min_compile_time_secs
   compilation_cache.reset_cache()
-  folder = tmp_path_factory.mktemp("compiled")
-  jax.config.update("jax_compilation_cache_dir", str(folder))
+  jax.config.update("jax_compilation_cache_dir", str(programs))
   jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
-  yield folder
+  yield
   jax.config.update("jax_compilation_cache_dir", before)
   jax.config.update("jax_persistent_cache_min_compile_time_secs", least)
   compilation_cache.reset_cache()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def data(tmp_path_factory) -> pathlib.Path:
   return tiny.write_images(tmp_path_factory.mktemp("data"))
 
