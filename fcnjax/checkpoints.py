@@ -9,13 +9,14 @@ checkpoint; this file says where, when it is complete, and how long it stays:
   20.deleted     being deleted
 
 A name changes in one move, so that a kill at any instruction leaves every
-checkpoint that was complete. What is damaged or incomplete is passed over, and
-never deleted, but that a step's incomplete folder makes way when that step is
-saved again.
+checkpoint that was complete. What has its seal and was about to get its name is
+complete: it is read where it lies, and named when the run resumes. What is
+damaged or incomplete is passed over, and never deleted, but that a step's
+incomplete folder makes way when that step is saved again.
 """
 
 from concurrent import futures
-import os
+import contextlib
 import pathlib
 import shutil
 from typing import Any
@@ -70,24 +71,43 @@ class Checkpoints:
     """Returns the steps and mean IoUs of what lies there; for the first."""
     if self._writing:
       self.directory.mkdir(parents=True, exist_ok=True)
+      self._name_what_is_whole()
       for deleted in self.directory.glob("*.deleted"):
         shutil.rmtree(deleted)
     elif not self.directory.is_dir():
       raise errors.InputError(
         f"{self.directory} is missing: the run has saved no checkpoint yet."
       )
+    names = {int(p.name) for p in self.directory.iterdir() if _is_step(p.name)}
     found = []
-    for step in sorted(
-      int(p.name) for p in self.directory.iterdir() if p.name.isdecimal()
-    ):
+    for step in sorted(names | set(self.incomplete)):
       try:
-        found.append((step, seals.read(self._folder(step))["mean_iou"]))
+        found.append((step, seals.read(self._place(step))["mean_iou"]))
       except seals.BrokenError as error:
         self._pass_over(step, error)
     return found
 
   def _folder(self, step: int) -> pathlib.Path:
     return self.directory / str(step)
+
+  def _part(self, step: int) -> pathlib.Path:
+    return self.directory / f"{step}.incomplete"
+
+  def _place(self, step: int) -> pathlib.Path:
+    """Where a checkpoint is read: it may be sealed, and not yet named."""
+    named = self._folder(step)
+    return named if named.exists() else self._part(step)
+
+  def _name_what_is_whole(self) -> None:
+    """Ends what a kill has cut off between a seal and a name.
+
+    If the step was saved before, that one may have lost its name already.
+    """
+    for step in self.incomplete:
+      if not self._folder(step).exists():
+        with contextlib.suppress(seals.BrokenError):
+          seals.check(self._part(step))
+          _rename(self._part(step), self._folder(step))
 
   @property
   def steps(self) -> list[int]:
@@ -103,7 +123,7 @@ class Checkpoints:
   def incomplete(self) -> list[int]:
     """The steps whose writing was begun and not ended."""
     names = self.directory.glob("*.incomplete")
-    return sorted(int(p.stem) for p in names if p.stem.isdecimal())
+    return sorted(int(p.stem) for p in names if _is_step(p.stem))
 
   @property
   def latest(self) -> int | None:
@@ -136,7 +156,7 @@ class Checkpoints:
   def _checked(self, step: int) -> bool:
     if step not in self._sound:
       try:
-        seals.check(self._folder(step))
+        seals.check(self._place(step))
       except seals.BrokenError as error:
         self._pass_over(step, error)
         return False
@@ -146,7 +166,7 @@ class Checkpoints:
   def _pass_over(self, step: int, error: seals.BrokenError) -> None:
     """Notes what is damaged and, since it will be saved again, renames it."""
     if not self._folder(step).exists():
-      return  # The run that is being read has just deleted it.
+      return  # Incomplete; or the run that is being read has just deleted it.
     self.damaged[step] = str(error)
     if self._writing:
       _rename(self._folder(step), _free_name(self.directory, step))
@@ -165,7 +185,7 @@ class Checkpoints:
       SaveError: if it could not be written.
     """
     self.wait()
-    part = self.directory / f"{step}.incomplete"
+    part = self._part(step)
     try:
       if hosts.is_first():
         shutil.rmtree(part, ignore_errors=True)
@@ -255,11 +275,11 @@ class Checkpoints:
         f"{self._folder(step)} is of another network or optimizer "
         f"({found}); give another --workdir, or the config it was trained with."
       )
-    return ocp.load(self._folder(step) / "state", abstract)
+    return ocp.load(self._place(step) / "state", abstract)
 
   def tree(self, step: int) -> Any:
     """Returns the tree of a checkpoint; its leaves have shape and dtype."""
-    return ocp.metadata(self._folder(step) / "state").metadata
+    return ocp.metadata(self._place(step) / "state").metadata
 
   def close(self) -> None:
     """Waits, then lets go of the directory."""
@@ -285,14 +305,14 @@ class Checkpoints:
     self._thread.shutdown(wait=False)
 
 
+def _is_step(name: str) -> bool:
+  return name.isascii() and name.isdecimal()
+
+
 def _rename(old: pathlib.Path, new: pathlib.Path) -> None:
   """Renames, and makes that outlast a power failure."""
   old.rename(new)
-  descriptor = os.open(new.parent, os.O_RDONLY)
-  try:
-    os.fsync(descriptor)
-  finally:
-    os.close(descriptor)
+  seals.sync(new.parent)
 
 
 def _free_name(directory: pathlib.Path, step: int) -> pathlib.Path:

@@ -1,5 +1,12 @@
 """What is told to the user in one line, and the exit code it means."""
 
+import errno
+
+# What a disk, not the program or what it was given, is to blame for; the
+# commands end with one line and exit code 1.
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+OF_THE_DISK = (*FULL, errno.EROFS, errno.EIO)
+
 
 class InputError(ValueError):
   """The user's input is wrong: a path, a file, a mask, a config word.

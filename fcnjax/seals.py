@@ -21,20 +21,34 @@ class BrokenError(ValueError):
 def write(folder: pathlib.Path, facts: dict[str, Any]) -> None:
   """Seals a folder; afterwards none of its files may change.
 
+  What is sealed outlasts a power failure, but for the folder's own name.
+
   Args:
     folder: with all its files.
     facts: JSON values that are kept, and protected, with the seal.
   """
+  paths = [p for p in sorted(folder.rglob("*")) if p != folder / NAME]
+  for path in paths:
+    sync(path)
   files = {
     path.relative_to(folder).as_posix(): _measured(path)
-    for path in sorted(folder.rglob("*"))
-    if path.is_file() and path != folder / NAME
+    for path in paths
+    if path.is_file()
   }
   body = {"facts": facts, "files": files}
   with (folder / NAME).open("w") as file:
     json.dump(body | {"sha256": _of(body)}, file, indent=1)
-    file.flush()
-    os.fsync(file.fileno())
+  sync(folder / NAME)
+  sync(folder)
+
+
+def sync(path: pathlib.Path) -> None:
+  """Makes a file, or the names in a folder, outlast a power failure."""
+  descriptor = os.open(path, os.O_RDONLY)
+  try:
+    os.fsync(descriptor)
+  finally:
+    os.close(descriptor)
 
 
 def read(folder: pathlib.Path) -> dict[str, Any]:

@@ -110,6 +110,32 @@ def test_what_a_kill_left_behind_is_no_checkpoint(tmp_path):
   again.close()
 
 
+def test_what_was_sealed_before_a_kill_is_read_and_then_named(tmp_path):
+  """Also where the one it was to replace has lost its name already."""
+  _saved(tmp_path, 3)
+  for name in ("3.incomplete", "3.deleted"):
+    shutil.copytree(tmp_path / "3", tmp_path / name)
+  shutil.rmtree(tmp_path / "3")
+  reader = checkpoints.Checkpoints(tmp_path, writing=False)
+  assert (reader.steps, reader.latest, reader.best) == ([3], 3, 3)
+  chex.assert_trees_all_equal(reader.restore(3, _abstract(_state())), _state(3))
+  reader.close()
+  again = checkpoints.Checkpoints(tmp_path)
+  assert (again.latest, again.incomplete, again.damaged) == (3, [], {})
+  again.close()
+  assert [path.name for path in tmp_path.iterdir()] == ["3"]
+
+
+def test_what_was_sealed_and_then_spoilt_is_incomplete(tmp_path):
+  _saved(tmp_path, 2, 3)
+  (tmp_path / "3").rename(tmp_path / "3.incomplete")
+  _flip(next((tmp_path / "3.incomplete" / "state" / "state" / "d").iterdir()))
+  for writing in (False, True):
+    saved = checkpoints.Checkpoints(tmp_path, writing=writing)
+    assert (saved.latest, saved.incomplete, saved.damaged) == (2, [3], {})
+    saved.close()
+
+
 def _saved(path, *steps, **words):
   saved = checkpoints.Checkpoints(path, **words)
   for step in steps:

@@ -125,10 +125,14 @@ def excluded(
 
 
 def holds(path: pathlib.Path, *, split: str, step: int | None) -> bool:
-  """Whether evaluation.json is of this split and this checkpoint."""
+  """Whether evaluation.json is of this split and checkpoint, and has a page."""
+  if not (path / page.FILE).is_file():
+    return False
   try:
     record = json.loads((path / "evaluation.json").read_text())
-  except (OSError, ValueError):
+  except (OSError, ValueError, RecursionError):
+    return False
+  if not isinstance(record, dict):
     return False
   return (record.get("split"), record.get("step")) == (split, step)
 

@@ -6,7 +6,6 @@ resumes), 1 anything else.
 
 import argparse
 from collections.abc import Sequence
-import errno
 import os
 import pathlib
 import signal
@@ -16,9 +15,6 @@ from typing import Any, NoReturn
 
 from fcnjax import _version, errors
 from fcnjax.cli import processes
-
-# What a disk, not the program, is to blame for.
-_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -416,7 +412,7 @@ def _told(error: Exception) -> int | None:
     return error.code
   if isinstance(error, BrokenPipeError):
     return 0
-  if isinstance(error, OSError) and error.errno in _OF_THE_DISK:
+  if isinstance(error, OSError) and error.errno in errors.OF_THE_DISK:
     print(
       f"fcnjax: {error.strerror}: {error.filename or 'while writing'}; mend "
       "that, and the same command goes on.",

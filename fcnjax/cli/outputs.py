@@ -37,6 +37,7 @@ def make_folder(path: pathlib.Path, word: str) -> None:
 
   Raises:
     InputError: if it cannot be made or written to.
+    OSError: if the disk is full, for which another folder is no remedy.
   """
   refuse_file(path, word)
   try:
@@ -45,6 +46,8 @@ def make_folder(path: pathlib.Path, word: str) -> None:
     probe.touch()
     probe.unlink()
   except OSError as error:
+    if error.errno in errors.FULL:
+      raise
     raise errors.InputError(
       f"--{word}: {path} cannot be written ({error.strerror}); give a folder "
       "that you own."

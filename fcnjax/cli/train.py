@@ -277,11 +277,12 @@ def _run(
     )
     scores = confusion.scores(matrix, exclude=excluded)
     figures = {name: scores[name] for name in FIGURES}
-    writer.write(step, "val", figures | {"iou": scores["iou"]})
     if main:
       panels = _draw(config, predict, val)
       writer.images(step, "val", panels)
       overlays.save(path / "overlays", panels)
+    # Last: by this line the run knows that the step was evaluated.
+    writer.write(step, "val", figures | {"iou": scores["iou"]})
     line = "  ".join(f"{n} {figures[n]:.4f}" for n in FIGURES[:2])
     progress.say(f"step {step}/{config.steps}  val {line}")
     return figures
@@ -292,6 +293,7 @@ def _run(
     score = None if figures is None else figures["mean_iou"]
     if score is not None and not np.isfinite(score):
       score = None  # Nothing but ignored pixels: no candidate for the best.
+    writer.sync()  # A checkpoint must not outlast its lines.
     saved.save(step, state, mean_iou=score)
 
   recording = sharding.spread(model.clone(bn_momentum=0.0).apply, mesh)

@@ -133,9 +133,10 @@ def _record(path: pathlib.Path) -> dict[str, Any]:
   file = path / "config.json"
   try:
     record = json.loads(file.read_text())
-    record["model"]["name"], record["resolved"]["classes"]
-    record["resolved"]["colors"]
-  except (OSError, ValueError, KeyError, TypeError) as error:
+    record["model"]["name"], record["model"].get("options", {}).items()
+    len(record["resolved"]["classes"]), len(record["resolved"]["colors"])
+  except (OSError, ValueError, KeyError, TypeError, AttributeError,
+          RecursionError) as error:  # fmt: skip
     raise errors.InputError(
       f"{file} is not a run's (it cannot be read, or lacks {error}); give "
       "another --workdir."
@@ -166,8 +167,14 @@ def read(
   values = configs.tuples(_record(path))
   resolved = values.pop("resolved")
   config = defaults.get_config()  # for words younger than the run
-  with config.ignore_type(), config.unlocked():
-    config.update(values)
+  try:
+    with config.unlocked():
+      config.update(values)
+  except (TypeError, AttributeError) as error:
+    words = str(error).splitlines()[0]
+    raise errors.InputError(
+      f"{path / 'config.json'} is not a run's ({words}); copy it again."
+    ) from error
   config.lock()
   return config, resolved["classes"], resolved["colors"]
 

@@ -17,7 +17,6 @@ import os
 import pathlib
 from typing import Any, NamedTuple
 import uuid
-import zipfile
 
 from jaxtyping import Float, Integer, UInt8
 import numpy as np
@@ -150,6 +149,7 @@ def class_statistics(
   Raises:
     InputError: if a label is neither in [0, k) nor `ignore`, a mask has gone,
       or the directory cannot be written to.
+    OSError: if the disk is full.
   """
   known = getattr(source, "class_statistics", lambda: None)()
   if known is not None:
@@ -206,7 +206,8 @@ def _counted(source, directory, num_classes, ignore, workers, skip):
   if version is not None:
     words = ["image_class_counts", version, num_classes, ignore, skip]
     path = _folder(directory) / f"classes-{_hash(words, [])}.npz"
-    kept = _load(path)
+    images = len(source)
+    kept = _load(path, counts=(images, num_classes), sizes=(images,))
     if kept is not None:
       return kept["counts"], kept["sizes"]
   with concurrent.futures.ThreadPoolExecutor(workers) as pool:
@@ -257,7 +258,7 @@ class Weighted:
     words = [self.function.__module__, self.function.__qualname__]
     key = _hash([*words, self.settings], [example["label"]])
     path = self.directory / f"weight-{key}.npz"
-    kept = _load(path)
+    kept = _load(path, weight=example["label"].shape)
     if kept is None:
       weight = self.function(example["label"], **self.settings)
       kept = {"weight": np.asarray(weight, np.float32)}
@@ -324,6 +325,8 @@ def _folder(directory: str | os.PathLike[str]) -> pathlib.Path:
   try:
     path.mkdir(parents=True, exist_ok=True)
   except OSError as error:
+    if error.errno in errors.OF_THE_DISK:
+      raise
     raise errors.InputError(
       f"{path}: cannot make this folder for cached weights "
       f"({error.strerror}); name another one."
@@ -331,13 +334,23 @@ def _folder(directory: str | os.PathLike[str]) -> pathlib.Path:
   return path
 
 
-def _load(path: pathlib.Path) -> dict[str, np.ndarray] | None:
-  """Returns the arrays kept there, or None if nothing that can be read."""
+def _load(
+  path: pathlib.Path, **shapes: tuple[int, ...]
+) -> dict[str, np.ndarray] | None:
+  """Returns the arrays kept there, or None if they are not what was written.
+
+  Args:
+    path: of the file.
+    **shapes: of the arrays. One that was read in its whole length was compared
+      with its checksum; a damaged header could make it shorter.
+  """
   try:
     with path.open("rb") as file, np.load(file) as kept:
-      return dict(kept)
-  except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+      arrays = dict(kept)
+  except Exception:  # of zipfile, zlib and NumPy: of many types
     return None
+  found = {name: array.shape for name, array in arrays.items()}
+  return arrays if found == shapes else None
 
 
 def _save(path: pathlib.Path, **arrays: np.ndarray) -> None:
@@ -350,7 +363,9 @@ def _save(path: pathlib.Path, **arrays: np.ndarray) -> None:
     part.replace(path)
   except OSError as error:
     part.unlink(missing_ok=True)
+    if error.errno in errors.OF_THE_DISK:
+      raise  # No example is to blame.
     raise errors.InputError(
-      f"{path}: cannot be written ({error.strerror}); make room or name "
-      "another folder for cached weights."
+      f"{path}: cannot be written ({error.strerror}); name another folder for "
+      "cached weights."
     ) from None

@@ -6,6 +6,7 @@ its images inside, needs no network, and can be sent by mail.
 
 import base64
 from collections.abc import Mapping, Sequence
+import contextlib
 import html
 import io
 import json
@@ -20,6 +21,7 @@ from fcnjax import errors
 from fcnjax.metrics import confusion
 from fcnjax.report import colours, figures, style
 
+FILE = "report/index.html"  # in the workdir
 _METRICS = {
   "mean_iou": "mean IoU",
   "pixel_accuracy": "pixel accuracy",
@@ -46,6 +48,7 @@ def write(workdir: str | os.PathLike) -> pathlib.Path:
 
   Raises:
     InputError: if the workdir does not exist or cannot be written to.
+    OSError: if the disk is full; an earlier page is as it was.
   """
   root = pathlib.Path(workdir)
   if not root.is_dir():
@@ -66,11 +69,17 @@ def write(workdir: str | os.PathLike) -> pathlib.Path:
       _config(config),
     )
   )
-  target = root / "report" / "index.html"
+  target = root / FILE
+  partial = target.with_name(f".index-{os.getpid()}")
   try:
     target.parent.mkdir(exist_ok=True)
-    target.write_text(style.document(title=title, body=body), encoding="utf-8")
+    partial.write_text(style.document(title=title, body=body), encoding="utf-8")
+    partial.replace(target)
   except OSError as error:
+    with contextlib.suppress(OSError):
+      partial.unlink()
+    if error.errno in errors.FULL:
+      raise
     raise errors.InputError(
       f"cannot write {target}: {error.strerror}; make the workdir writable."
     ) from error
@@ -81,7 +90,7 @@ def _json(path: pathlib.Path) -> dict[str, Any]:
   """The object in a file; empty if it is missing, broken or no object."""
   try:
     content = json.loads(path.read_text(encoding="utf-8"))
-  except (OSError, ValueError):
+  except (OSError, ValueError, RecursionError):
     return {}
   return content if isinstance(content, dict) else {}
 
@@ -96,7 +105,7 @@ def _rows(path: pathlib.Path) -> list[dict[str, Any]]:
   for line in lines:
     try:
       row = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
       continue
     if isinstance(row, dict):
       rows.append(row)

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from concurrent import futures
-import contextlib
 import signal
 import time
 from typing import Any
@@ -141,8 +140,8 @@ def fit(
       the last good one stays.
     Terminated: after SIGTERM or Ctrl-C, when the state was given to `save`.
     Exception: whatever `batches` raises instead of a batch, after the steps
-      before it were made, logged and saved; but at once where other processes
-      have theirs.
+      before it were made, logged and saved; and the InputError of `evaluate`,
+      after the state was saved; but at once where other processes have theirs.
   """
   first = int(state.step)
   # (step, metrics, the processes' signals, when the device ended it, when the
@@ -188,7 +187,7 @@ def fit(
     """Evaluates what is due, saves, and ends the run where that was asked."""
     nonlocal state, began
     fetch()
-    figures = None
+    figures = failure = None
     if due:
       paused = time.perf_counter()
       if prepare is not None:
@@ -199,11 +198,19 @@ def fit(
         at(f"the evaluation at step {step}")
         signals.check()
 
-      with contextlib.suppress(Interrupted):
+      try:
         figures = evaluate(state, step, check)
+      except Interrupted:
+        pass
+      except errors.InputError as error:  # A file; the steps are as they are.
+        if hosts.count() > 1:
+          raise
+        failure = error
       began += time.perf_counter() - paused
     at(f"the checkpoint of step {step}")
     save(step, state, figures)
+    if failure is not None:
+      raise failure
     signals.agree(hosts.largest(signals.own))
     if signals.received:
       raise errors.Terminated(

@@ -43,9 +43,12 @@ def has(path: pathlib.Path, step: int, split: str) -> bool:
 def _records(path: pathlib.Path) -> Iterator[dict[str, Any]]:
   if not path.is_file():
     return
-  for line in path.read_text().splitlines():
-    with contextlib.suppress(json.JSONDecodeError):  # Torn.
-      yield json.loads(line)
+  # A line may be torn, or damaged into anything.
+  for line in path.read_text(errors="replace").splitlines():
+    with contextlib.suppress(ValueError, TypeError, KeyError, RecursionError):
+      record = json.loads(line)
+      if type(record["step"]) is int and isinstance(record["split"], str):
+        yield record
 
 
 def _plain(value: Any) -> Any:
@@ -109,12 +112,17 @@ class Writer:
       self._events.image(f"{split}/{name}", panel, step)
     self._events.flush()
 
+  def sync(self) -> None:
+    """Makes the lines until now outlast a power failure."""
+    if self._active:
+      self._file.flush()
+      os.fsync(self._file.fileno())
+
   def close(self) -> None:
     """Makes everything durable and closes the files."""
     if not self._active:
       return
-    self._file.flush()
-    os.fsync(self._file.fileno())
+    self.sync()
     self._file.close()
     if "_events" in vars(self):
       self._events.close()
@@ -133,7 +141,11 @@ class _Events:
     from tensorboardX.proto import event_pb2
 
     self._summary, self._proto = summary, event_pb2
-    self._file = event_file_writer.EventsWriter(str(folder / "events"))
+    # The name holds the time, in seconds, which may come twice.
+    before = len(list(folder.glob("events.out.tfevents.*")))
+    self._file = event_file_writer.EventsWriter(
+      str(folder / "events"), f".{before}"
+    )
     if resume:  # What an earlier start wrote from here on is hidden.
       start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
       self._write(step=resume + 1, session_log=start)

@@ -1,6 +1,7 @@
 """U-Net's weight map by brute force, class weights by hand, caches by use."""
 
 import concurrent.futures
+import errno
 
 import hypothesis
 from hypothesis import strategies as st
@@ -280,6 +281,34 @@ def test_a_broken_file_is_made_again(tmp_path, calls):
     np.testing.assert_array_equal(source[0]["weight"], expected)
     assert path.read_bytes() == whole
   assert calls() == 4
+
+
+def test_a_header_that_claims_less_is_not_believed(tmp_path, calls):
+  """Of an array that is not read to its end no checksum is compared."""
+  source = weight_maps.cached(Source(make_labels()), tmp_path, count_calls)
+  expected = source[0]["weight"]
+  (path,) = tmp_path.iterdir()
+  whole = path.read_bytes()
+  shape = f"({expected.shape[0]}, ".encode()
+  for claim in (b"(1, ", b"(999999999, "):
+    shorter = claim.ljust(len(shape)) if len(claim) < len(shape) else claim
+    path.write_bytes(whole.replace(shape, shorter))
+    np.testing.assert_array_equal(source[0]["weight"], expected)
+  assert calls() == 3
+
+
+def test_a_full_disk_is_no_fault_of_an_example(tmp_path, monkeypatch):
+  """As that it would be skipped, where bad examples are."""
+
+  def full(*arguments, **more):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+  source = weight_maps.cached(Source(make_labels()), tmp_path)
+  monkeypatch.setattr(np, "savez", full)
+  with pytest.raises(OSError, match="No space left") as caught:
+    source[0]
+  assert not isinstance(caught.value, errors.InputError)
+  assert not list(tmp_path.iterdir())
 
 
 def test_threads_may_make_the_same_map(tmp_path):

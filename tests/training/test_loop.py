@@ -363,6 +363,34 @@ def test_resuming_drops_what_lies_after_the_checkpoint(tmp_path):
   assert kept == [1, 2, 3]
 
 
+def test_a_file_that_cannot_be_evaluated_costs_no_step(tmp_path, monkeypatch):
+  def evaluate(self, state, step, check):
+    raise errors.InputError("photo9.jpg is torn")
+
+  saved = []
+  monkeypatch.setattr(_Recorder, "evaluate", evaluate)
+  monkeypatch.setattr(
+    _Recorder, "save", lambda self, *words: saved.append((words[0], words[2]))
+  )
+  with pytest.raises(errors.InputError, match="photo9.jpg is torn"):
+    _fit(tmp_path)
+  assert saved == [(3, None), (4, None)]
+
+
+def test_damaged_lines_are_left_out(tmp_path):
+  path = tmp_path / "metrics.jsonl"
+  good = [{"step": step, "split": "val", "loss": 0.1} for step in (1, 2)]
+  one, two = (json.dumps(record) for record in good)
+  bad = ["[1]", "3", '{"step": "1", "split": "val"}', '{"step": 1}', "[" * 9999]
+  lines = [one, *bad, two[:-3], two.replace("loss", "los\x00"), two]
+  path.write_bytes("\n".join(lines).encode() + b"\n\xff\xfe\n")
+  assert writers.has(path, 2, "val")
+  assert not writers.has(path, 1, "train")
+  writers.keep_until(path, 2)
+  kept = [json.loads(line) for line in path.read_text().splitlines()]
+  assert kept == good
+
+
 def test_every_evaluated_and_saved_state_is_prepared(tmp_path):
   calls = []
   _fit(tmp_path, prepare=lambda state: calls.append(int(state.step)) or state)

@@ -4,6 +4,7 @@ Needs neither TensorFlow nor TFDS. It is written last: a folder without it is
 no whole data set.
 """
 
+import hashlib
 import json
 import os
 import pathlib
@@ -53,14 +54,20 @@ def read(directory: str | os.PathLike[str]) -> dict[str, Any]:
       else f"no prepared data set in {str(directory)!r}; fcnjax prepare-folder"
       " --output DIR and fcnjax prepare NAME --data-dir DIR write one."
     ) from error
-  except (OSError, ValueError) as error:
+  except (OSError, ValueError, RecursionError) as error:
     raise errors.InputError(
       f"{directory / NAME} cannot be read ({error}); copy it again."
     ) from error
-  if known.get("format") != _FORMAT:
+  if not isinstance(known, dict) or known.get("format") != _FORMAT:
+    found = known.get("format") if isinstance(known, dict) else None
     raise errors.InputError(
-      f"{directory} has the form {known.get('format')}, this version of fcnjax"
+      f"{directory} has the form {found}, this version of fcnjax"
       f" reads {_FORMAT}; prepare it anew in another folder."
+    )
+  # Those of earlier versions have none.
+  if known.pop("sha256", None) not in (None, _digest(known)):
+    raise errors.InputError(
+      f"{directory / NAME} is not what was written (SHA-256); copy it again."
     )
   return known
 
@@ -91,8 +98,14 @@ def require_whole(
 
 def write(directory: pathlib.Path, known: dict[str, Any]) -> None:
   """Writes the file, which appears whole."""
-  text = json.dumps({"format": _FORMAT, **known}, indent=1, ensure_ascii=False)
+  body = {"format": _FORMAT, **known}
+  body["sha256"] = _digest(body)
+  text = json.dumps(body, indent=1, ensure_ascii=False)
   write_whole(directory / NAME, text + "\n")
+
+
+def _digest(body: dict[str, Any]) -> str:
+  return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
 
 
 def write_whole(path: pathlib.Path, text: str) -> None:

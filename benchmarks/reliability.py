@@ -1,0 +1,308 @@
+"""Kills runs of three networks, and counts those that end as if nothing was.
+
+  python benchmarks/reliability.py run
+  python benchmarks/reliability.py page
+
+`run` trains each network once to its end, and then again and again, killed by
+SIGKILL at a random time, by SIGKILL while a checkpoint is being written, or
+stopped by SIGTERM; the same command then resumes. Two ends are the same if
+every array of the last checkpoint, every line of metrics.jsonl (but for the
+times in it) and evaluation.json are equal, bit for bit. What has a row already
+is not run again. `page` writes the table into docs/reliability.md.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from typing import Any
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs" / "reliability.md"
+RESULTS = ROOT / "benchmarks" / "results" / "reliability_{}.json"
+MARKS = ("<!-- benchmarks/reliability.py -->", "<!-- to here -->")
+
+STEPS = 40
+IMAGES, SIZE = 24, 48
+COMMON = (
+  f"--config.steps={STEPS}",
+  "--config.batch_size=4",
+  "--config.log_every=1",
+  "--config.eval_every=20",
+  "--config.checkpoint_every=3",
+  "--config.evaluation.overlays=1",
+)
+_CROP = "('random_crop',{'size':(32,32)}),('flip',{})"
+# Adam, SGD with momentum; batch norm, local response normalisation, dropout;
+# averaged parameters, averaged statistics; batches made by tf.data and by the
+# device, drawn by class, mixed.
+NETWORKS = {
+  "unet_same": (
+    "--config=configs/unet.py:folder",
+    "--config.model.options.width=2",
+    "--config.model.options.depth=2",
+    "--config.model.options.dropout=0.5",
+    "--config.ema_decay=0.9",
+    "--config.data.sampling=class_balanced",
+    "--config.data.mixing=(('cut_mix',{}),)",
+    f"--config.data.transforms=({_CROP},('photometric',{{}}))",
+  ),
+  "segnet_basic": (
+    "--config=configs/segnet.py:folder",
+    "--config.model.options.width=4",
+    "--config.statistics_batches=2",
+    "--config.data.resident=on",
+    f"--config.data.transforms=({_CROP})",
+  ),
+  "fcn32s_alexnet": (
+    "--config=configs/fcn.py:folder",
+    "--config.model.name=fcn32s_alexnet",
+    "--config.model.options.widths=(4,4,6,6,4)",
+    "--config.model.options.fc_channels=8",
+    "--config.optimizer.name=sgd",
+    "--config.data.resident=on",
+    f"--config.data.transforms=({_CROP})",
+  ),
+}
+KILL, WRITE, TERM = (
+  "SIGKILL at a random time",
+  "SIGKILL during a checkpoint write",
+  "SIGTERM at a random time",
+)
+COUNTS = {KILL: 25, WRITE: 5, TERM: 5}
+CODES = {KILL: -signal.SIGKILL, WRITE: -signal.SIGKILL, TERM: 75}
+
+
+def main() -> None:
+  """Runs what has no row yet, or writes the table."""
+  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser.add_argument("action", choices=("run", "page"))
+  action = parser.parse_args().action
+  if action == "run":
+    run()
+  else:
+    PAGE.write_text(page(PAGE.read_text()))
+    print(PAGE)
+
+
+def run() -> None:
+  """Kills and resumes, and writes each row as it comes."""
+  import measure  # The page needs no JAX.
+
+  results = measure.Results("reliability", keep=lambda row: True)
+  done = {(row["fault"], row["number"]) for row in results.record["rows"]}
+  names = list(NETWORKS)
+  with tempfile.TemporaryDirectory() as folder:
+    root = pathlib.Path(folder)
+    _write_images(root)
+    ends = {}
+    for fault, count in COUNTS.items():
+      for number in range(count):
+        if (fault, number) in done:
+          continue
+        network = names[number % len(names)]
+        if network not in ends:
+          _finish(_start(root, network, root / network))
+          ends[network] = _end(root / network)
+        workdir = root / f"{CODES[fault]}_{fault.split()[-1]}_{number}"
+        row = _killed(root, network, fault, number, workdir)
+        row["identical"] = _end(workdir) == ends[network]
+        results.add(row)
+        print(row, flush=True)
+  print(results.path)
+
+
+def _write_images(root: pathlib.Path) -> None:
+  import PIL.Image
+
+  from fcnjax.data import scenes
+
+  source = scenes.Scenes("train", size=(SIZE, SIZE), count=IMAGES)
+  for kind, key in (("images", "image"), ("masks", "label")):
+    (root / kind).mkdir()
+    for index in range(IMAGES):
+      picture = PIL.Image.fromarray(source[index][key])
+      picture.save(root / kind / f"{index}.png")
+
+
+def _start(
+  root: pathlib.Path, network: str, workdir: pathlib.Path
+) -> subprocess.Popen:
+  environment = {
+    **os.environ,
+    "JAX_PLATFORMS": "cpu",
+    "JAX_COMPILATION_CACHE_DIR": str(root / "compiled"),
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+  }
+  words = [
+    f"--workdir={workdir}",
+    f"--config.data.images={root}/images",
+    f"--config.data.masks={root}/masks",
+    "--config.data.num_classes=9",
+  ]
+  return subprocess.Popen(
+    [sys.executable, "train.py", *NETWORKS[network], *COMMON, *words],
+    cwd=ROOT,
+    env=environment,
+    stdout=subprocess.DEVNULL,
+    stderr=subprocess.PIPE,
+    text=True,
+  )
+
+
+def _finish(process: subprocess.Popen) -> None:
+  _, said = process.communicate(timeout=600)
+  if process.returncode:
+    raise RuntimeError(said)
+
+
+def _killed(
+  root: pathlib.Path,
+  network: str,
+  fault: str,
+  number: int,
+  workdir: pathlib.Path,
+) -> dict[str, Any]:
+  """Starts, kills and resumes a run; returns what is to be told of it."""
+  chance = random.Random(f"{fault} {number}")
+  for attempt in range(10):
+    place = workdir / str(attempt)
+    process = _start(root, network, place)
+    _wait(process, place, fault, chance)
+    process.send_signal(signal.SIGTERM if fault == TERM else signal.SIGKILL)
+    process.communicate(timeout=600)
+    torn = sorted(path.name for path in place.glob("checkpoints/*.incomplete"))
+    # Too late, or between two writes.
+    if process.returncode == CODES[fault] and (torn or fault != WRITE):
+      break
+  else:
+    raise RuntimeError(f"{fault}, {network}: never in time")
+  row = {
+    "fault": fault,
+    "number": number,
+    "network": network,
+    "code": process.returncode,
+    "step": max((line["step"] for line in _lines(place)), default=0),
+    "saved": max((int(p.name) for p in place.glob("checkpoints/*")
+                  if p.name.isdecimal()), default=0),
+    "left": torn,
+  }  # fmt: skip
+  _finish(_start(root, network, place))
+  for path in list(place.iterdir()):
+    path.rename(workdir / path.name)
+  return row
+
+
+def _wait(
+  process: subprocess.Popen,
+  place: pathlib.Path,
+  fault: str,
+  chance: random.Random,
+) -> None:
+  """Waits for a random step and a little longer, or for a write after it."""
+  lines = chance.randint(1, STEPS - 2)
+  while process.poll() is None and len(_lines(place)) < lines:
+    time.sleep(0.005)
+  if fault == WRITE:
+    while process.poll() is None and not _writes(place):
+      time.sleep(0.0005)
+    time.sleep(chance.uniform(0, 0.02))
+  else:
+    time.sleep(chance.uniform(0, 0.1))
+
+
+def _writes(place: pathlib.Path) -> bool:
+  return any(
+    n.endswith(".incomplete") for n in os.listdir(place / "checkpoints")
+  )
+
+
+def _lines(workdir: pathlib.Path) -> list[dict[str, Any]]:
+  """Returns the lines of metrics.jsonl, without times and torn ones."""
+  path = workdir / "metrics.jsonl"
+  found = []
+  for line in path.read_text().splitlines() if path.is_file() else ():
+    try:
+      record = json.loads(line)
+    except json.JSONDecodeError:
+      continue
+    for name in ("images_per_second", "data_wait"):
+      record.pop(name, None)
+    found.append(record)
+  return found
+
+
+def _end(workdir: pathlib.Path) -> tuple[Any, ...]:
+  """Returns all that a run ended with: equal if it ended bit-identically."""
+  import jax
+  import numpy as np
+
+  from fcnjax import checkpoints
+
+  saved = checkpoints.Checkpoints(workdir / "checkpoints", writing=False)
+  device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+  abstract = jax.tree.map(
+    lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device),
+    saved.tree(STEPS),
+  )
+  leaves = jax.tree_util.tree_leaves_with_path(saved.restore(STEPS, abstract))
+  saved.close()
+  arrays = [
+    (jax.tree_util.keystr(path), leaf.dtype.name, np.asarray(leaf).tobytes())
+    for path, leaf in leaves
+  ]
+  scores = json.loads((workdir / "evaluation.json").read_text())
+  return arrays, _lines(workdir), scores
+
+
+def page(text: str) -> str:
+  """Returns docs/reliability.md with the table of what was recorded."""
+  before, rest = text.split(MARKS[0])
+  _, after = rest.split(MARKS[1])
+  lines = []
+  for kind in ("cpu_amd", "cpu_intel", "cpu"):
+    path = pathlib.Path(str(RESULTS).format(kind))
+    if path.is_file():
+      lines += _table(json.loads(path.read_text()))
+  lines = lines or ["No result has been recorded yet."]
+  table = "\n".join(lines)
+  return f"{before}{MARKS[0]}\n\n{table}\n\n{MARKS[1]}{after}"
+
+
+def _table(record: dict[str, Any]) -> list[str]:
+  versions = ", ".join(f"{k} {v}" for k, v in record["versions"].items())
+  lines = [
+    f"{record['device']}; {versions}; {record['date']}.",
+    "",
+    "| fault | network | runs | killed after step | exit code | bit-identical "
+    "ends |",
+    "|---|---|---|---|---|---|",
+  ]
+  total = []
+  for fault in COUNTS:
+    for network in NETWORKS:
+      rows = [
+        row
+        for row in record["rows"]
+        if (row["fault"], row["network"]) == (fault, network)
+      ]
+      if not rows:
+        continue
+      total += rows
+      steps = ", ".join(str(row["step"]) for row in rows)
+      codes = ", ".join(sorted({str(row["code"]) for row in rows}))
+      same = sum(row["identical"] for row in rows)
+      cells = (fault, network, len(rows), steps, codes, same)
+      lines.append(f"| {' | '.join(map(str, cells))} |")
+  same = sum(row["identical"] for row in total)
+  return [*lines, "", f"Together: {same} of {len(total)}."]
+
+
+if __name__ == "__main__":
+  main()
