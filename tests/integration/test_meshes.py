@@ -12,7 +12,7 @@ def _train(path, *words):
   return main.main(
     [
       "train",
-      "--config=configs/unet.py:scenes",
+      "--config=configs/unet.py",
       f"--workdir={path}",
       "--config.model.options={'width':2,'depth':2,'norm':'batch'}",
       "--config.optimizer.name=adamw",
