@@ -60,7 +60,7 @@ def met() -> Iterator[Maps]:
     _MET.reset(token)
 
 
-def together(function: Callable[[Array], Any], x: Array) -> Any:
+def together(function: Callable[[Array], Any], x: Array | np.ndarray) -> Any:
   """Returns function(x), of maps whose rows each device has all of."""
   if parts() == 1:
     return function(x)

@@ -11,7 +11,6 @@ import pytest
 from fcnjax import checkpoints, errors, models
 from fcnjax.cli import rows
 from fcnjax.training import optimizers, sharding, state as states
-from tests.contracts import test_models as contracts
 from tests.training import spreading
 
 
@@ -69,8 +68,10 @@ MESHES = [
 
 def test_the_same_losses_on_every_mesh():
   """Over three steps, relative 1e-5, with parameters whole and cut."""
-  model = contracts._small_model("unet_same")
-  size = (32, 12)
+  model = models.create_model(
+    "unet_same", num_classes=3, width=3, depth=1, norm="batch"
+  )
+  size = (16, 6)
   variables = spreading.variables_of(model, size)
   batches = [
     spreading.batch_of(model, variables, size, count=8, seed=seed)
@@ -128,7 +129,7 @@ def test_the_longest_axis_that_divides_is_cut():
 
 def test_a_device_holds_its_part_of_the_state():
   """Of the compiled step; what moves is put together and cut again."""
-  model = models.create_model("unet_same", num_classes=3, width=32, depth=2)
+  model = models.create_model("unet_same", num_classes=3, width=16, depth=1)
   size = (16, 16)
   variables = spreading.variables_of(model, size)
   batch = spreading.batch_of(model, variables, size, count=8)
@@ -214,7 +215,7 @@ def _checked(name, height, space, **options):
   mesh = sharding.create_mesh(space=space, batch_size=1)
   image = jax.ShapeDtypeStruct((1, 572, 572, 3), np.float32)
   shapes = jax.eval_shape(model.init, jax.random.key(0), image)
-  rows.check(mesh, model, shapes, (height, 96))
+  rows.check(mesh, model, shapes, (height, 188))
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from fcnjax import models
+from fcnjax.models.backbones import xception
 from fcnjax.training import sharding
 from tests.contracts import test_models as contracts
 from tests.training import spreading
@@ -15,21 +16,23 @@ CLASSES = 3
 
 # Narrow, but with all strides and dilations of the networks, on an image that
 # is tall enough for eight devices.
-_BACKBONES = {
-  "deeplabv3p_xception41": contracts._XCEPTION,
-  "deeplabv3p_resnet50": {"depths": (1, 1, 1, 3), "widths": (4, 4, 8, 8)},
-}
-TALL = {
-  "unet_same": {"width": 4},
-  "deeplabv3p_xception41": {"channels": 8},
-  "deeplabv3p_resnet50": {"channels": 8},
+TALL = {"unet_same": {"width": 4}, "deeplabv3p_xception41": {"channels": 8}}
+_BLOCK = xception.Block
+_XCEPTION = {
+  "stem": (4, 4),
+  "table": (
+    _BLOCK("entry_block1", (4, 4, 4), 2),
+    _BLOCK("entry_block2", (4, 6, 6), 2),
+    _BLOCK("entry_block3", (8, 8, 8), 2),
+    _BLOCK("exit_block1", (8, 8, 8), 2),
+  ),
 }
 
 
 def _tall(name):
   model = models.create_model(name, num_classes=CLASSES, **TALL[name])
-  if name in _BACKBONES:
-    backbone = functools.partial(model.backbone, **_BACKBONES[name])
+  if name != "unet_same":
+    backbone = functools.partial(model.backbone, **_XCEPTION)
     model = model.clone(backbone=backbone)
   size = (1024, 32)
   variables = spreading.variables_of(model, size)
