@@ -35,6 +35,7 @@ ARGUMENTS = [
   "--config.evaluation.overlays=1",
   "--config.data.sampling=class_balanced",
   "--config.data.val_fraction=0.3",
+  "--config.data.resident=on",  # without TensorFlow, whose import takes longest
   "--config.data.transforms="
   "(('random_crop',{'size':(32,32)}),('flip',{}),('photometric',{}))",
 ]
@@ -131,10 +132,13 @@ def _wait_for(workdir, step, processes):
     time.sleep(0.01)
 
 
-def test_stopped_killed_and_resumed_two_end_as_one(
+def test_stopped_and_killed_two_go_on_as_one(
   start, data, tmp_path_factory, tmp_path
 ):
-  """SIGTERM reaches one of them; then one is killed, then the other."""
+  """SIGTERM reaches one of them; then one is killed, then the other.
+
+  In the end one process resumes, as if there had never been another.
+  """
   steps = 60
   words = [*ARGUMENTS, *data, f"--config.steps={steps}"]
   words += ["--config.batch_size=4", "--config.eval_every=20"]
@@ -156,16 +160,18 @@ def test_stopped_killed_and_resumed_two_end_as_one(
     began = time.monotonic()
     out, error = processes[1 - killed].communicate(timeout=BOUND)
     assert time.monotonic() - began < BOUND
-    assert processes[1 - killed].returncode == 1
-    assert "nother" in error  # "another process of the run", or JAX's words
+    print(killed, time.monotonic() - began, error)
+    assert processes[1 - killed].returncode == 1, error
+    assert "fcnjax: " in error.splitlines()[-1]
+    assert "start all again" in error.splitlines()[-1]
     assert "Traceback" not in error
     processes[killed].communicate()
 
-  _ends(run(), [0, 0])
   alone = tmp_path_factory.mktemp("uninterrupted")
   words = [f"--config.steps={steps}", "--config.batch_size=4"]
   words += ["--config.eval_every=20", "--config.mesh.data=2"]
-  _alone(alone, data, *words)
+  for workdir in (tmp_path, alone):
+    _alone(workdir, data, *words)
   _assert_same(tmp_path, alone, step=steps)
   for name in ("evaluation.json", "overlays", "report/index.html"):
     assert (tmp_path / name).exists()
@@ -186,6 +192,7 @@ def test_four_processes_train_as_one(start, data, alone, tmp_path):
 def test_another_number_of_devices_and_hosts_goes_on(start, data, tmp_path):
   """Of what one process with eight devices saved at step 3."""
   words = ["--config.batch_size=8", "--config.mesh.data=8"]
+  words += ["--config.data.resident=off"]  # by tf.data, here
   begun, whole, two, one = (tmp_path / name for name in ("a", "b", "c", "d"))
   _alone(begun, data, *words, "--config.steps=3")
   for copy in (whole, two, one):
@@ -214,7 +221,7 @@ def test_two_processes_evaluate_as_one(start, alone, tmp_path):
   assert found == expected
 
 
-def test_four_processes_predict_as_one(start, data, alone, tmp_path):
+def test_three_processes_predict_as_one(start, data, alone, tmp_path):
   """26 inputs, one of which no one can read."""
   torn, more = tmp_path / "torn.png", tmp_path / "more.png"
   torn.write_bytes(b"no picture")
@@ -222,7 +229,7 @@ def test_four_processes_predict_as_one(start, data, alone, tmp_path):
   images = next(word for word in data if "images=" in word).split("=")[1]
   words = [f"--workdir={alone}", torn, more, images]
   words += [f"--output={tmp_path}/masks", "--no-overlays"]
-  said = _ends(start(4, "predict", *words), [2] * 4)
+  said = _ends(start(3, "predict", *words), [2] * 3)
   assert "1 of 26 images could not be read" in said[0]
   assert "torn.png" in said[0]
   assert not any("torn.png" in error for error in said[1:])
