@@ -39,7 +39,7 @@ LEAVE = 5
 # What JAX's errors begin with where a collective fails.
 _LOST = (
   *("ABORTED", "CANCELLED", "DEADLINE_EXCEEDED", "INTERNAL"),
-  *("UNAVAILABLE", "UNKNOWN"),
+  *("UNAVAILABLE", "UNKNOWN:"),
 )
 
 
@@ -102,9 +102,9 @@ def _aborted(number: int) -> None:
   """
   del number
   line = (
-    "fcnjax: JAX has ended this process (see above): another one of the run has "
-    "ended, or cannot be reached; start all again: a training resumes from its "
-    "last checkpoint.\n"
+    "fcnjax: JAX has ended this process (see above): another one of the run "
+    "has ended, or cannot be reached; start all again: a training resumes from "
+    "its last checkpoint.\n"
   )
   os.write(2, line.encode())
   os._exit(errors.Stopped.code)
@@ -119,7 +119,7 @@ def missed() -> Iterator[None]:
   """
   try:
     yield
-  except jax.errors.JaxRuntimeError as error:
+  except (jax.errors.JaxRuntimeError, ValueError) as error:
     words = " ".join(str(error).split())
     if count() == 1 or not words.startswith(_LOST):
       raise
