@@ -12,11 +12,13 @@ this does nothing.
 
 from collections.abc import Callable, Iterator, Sequence
 import contextlib
+import ctypes
 import functools
 import itertools
 import json
 import os
 import pathlib
+import signal
 import sys
 import threading
 from typing import Any
@@ -37,7 +39,7 @@ LEAVE = 5
 # What JAX's errors begin with where a collective fails.
 _LOST = (
   *("ABORTED", "CANCELLED", "DEADLINE_EXCEEDED", "INTERNAL"),
-  *("UNAVAILABLE", "UNKNOWN"),
+  *("UNAVAILABLE", "UNKNOWN:"),
 )
 
 
@@ -81,12 +83,31 @@ def initialize(
     # The connections between the devices are made now, while all are there: one
     # that ends later is missed at once.
     wait("start")
+    ctypes.CDLL(None).signal(signal.SIGABRT, _aborted)
   except (ValueError, TypeError, RuntimeError, OSError) as error:
     words = " ".join(str(error).split())
     raise errors.InputError(
       f"the processes of the run do not find each other ({words[:300]}); give "
       "each --coordinator HOST:PORT --processes N --process I, all at once."
     ) from error
+
+
+@ctypes.CFUNCTYPE(None, ctypes.c_int)
+def _aborted(number: int) -> None:
+  """Ends the process with a code that is ours, where JAX aborts it.
+
+  JAX does so, in a thread of its own, as soon as it misses the first process,
+  and when it has missed another one for `HEARTBEAT` seconds. A handler of
+  Python's would come too late: the process is gone when it would be called.
+  """
+  del number
+  line = (
+    "fcnjax: JAX has ended this process (see above): another one of the run "
+    "has ended, or cannot be reached; start all again: a training resumes from "
+    "its last checkpoint.\n"
+  )
+  os.write(2, line.encode())
+  os._exit(errors.Stopped.code)
 
 
 @contextlib.contextmanager
@@ -98,7 +119,7 @@ def missed() -> Iterator[None]:
   """
   try:
     yield
-  except jax.errors.JaxRuntimeError as error:
+  except (jax.errors.JaxRuntimeError, ValueError) as error:
     words = " ".join(str(error).split())
     if count() == 1 or not words.startswith(_LOST):
       raise
@@ -229,6 +250,18 @@ def _padded(data: bytes, length: int) -> np.ndarray:
   return row
 
 
+def spread(own: np.ndarray, sharding: jax.sharding.Sharding) -> jax.Array:
+  """Returns the global array of which every process holds its own part.
+
+  Args:
+    own: the part, in the host's memory.
+    sharding: of the global array.
+  """
+  # Of several processes JAX takes it for a transfer that nobody asked for.
+  with jax.transfer_guard_host_to_device("allow"):
+    return jax.make_array_from_process_local_data(sharding, own)
+
+
 def largest(value: int) -> Any:
   """Returns the largest of all processes' numbers; waits for nothing.
 
@@ -240,11 +273,9 @@ def largest(value: int) -> Any:
   """
   if count() == 1:
     return value
-  spread, everywhere = _shardings()
+  by_device, everywhere = _shardings()
   own = np.full(jax.local_device_count(), value, np.int32)
-  with jax.transfer_guard_host_to_device("allow"):
-    values = jax.make_array_from_process_local_data(spread, own)
-  return _maximum(everywhere)(values)
+  return _maximum(everywhere)(spread(own, by_device))
 
 
 @functools.cache

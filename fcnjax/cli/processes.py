@@ -142,14 +142,15 @@ def joined(
     return
   from fcnjax import hosts
 
-  # Gloo, which connects CPUs, prints past Python.
-  stdout = os.dup(1)
-  os.dup2(2, 1)
+  # Gloo, which connects CPUs, prints to stdout past Python.
+  stdout, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
+  os.dup2(nowhere, 1)
   try:
     hosts.initialize(**found)
   except errors.InputError as error:
     hosts.leave(tell(error), seconds=0)
-  os.dup2(stdout if hosts.is_first() else os.open(os.devnull, os.O_WRONLY), 1)
+  if hosts.is_first():
+    os.dup2(stdout, 1)
   try:
     with hosts.missed():
       yield

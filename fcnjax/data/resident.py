@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fcnjax import errors, typing
+from fcnjax import errors, hosts, typing
 from fcnjax.data import (
   device_transforms,
   examples,
@@ -157,9 +157,7 @@ class Resident:
       local = self._batch_size // jax.process_count()
       own = slice(jax.process_index() * local, None)
       where = {
-        key: jax.make_array_from_process_local_data(
-          self._by_example, value[own][:local]
-        )
+        key: hosts.spread(value[own][:local], self._by_example)
         for key, value in where.items()
       }
     return self._make(self._held, where)

@@ -223,9 +223,7 @@ def to_devices(
   def moved(value):
     if isinstance(value, jax.Array):
       return jax.device_put(value, sharding)
-    # Of several processes JAX takes it for one that nobody asked for.
-    with jax.transfer_guard_host_to_device("allow"):
-      return jax.make_array_from_process_local_data(sharding, value)
+    return hosts.spread(value, sharding)
 
   return {name: moved(value) for name, value in batch.items()}
 

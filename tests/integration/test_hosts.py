@@ -28,15 +28,14 @@ ARGUMENTS = [
   "--config.eval_every=3",
   "--config.checkpoint_every=3",
   "--config.model.options.width=2",
-  "--config.model.options.depth=2",
+  "--config.model.options.depth=1",
   "--config.model.options.dropout=0.5",
   "--config.ema_decay=0.9",
   "--config.optimizer.schedule=constant",
-  "--config.evaluation.overlays=1",
   "--config.data.sampling=class_balanced",
   "--config.data.val_fraction=0.3",
-  "--config.data.transforms="
-  "(('random_crop',{'size':(32,32)}),('flip',{}),('photometric',{}))",
+  "--config.data.resident=on",  # without TensorFlow, whose import takes longest
+  "--config.data.transforms=(('random_crop',{'size':(32,32)}),('flip',{}))",
 ]
 # A process that lost another must end within so many seconds.
 BOUND = 60
@@ -79,15 +78,15 @@ def start(tmp_path_factory):
   return started
 
 
-def _ends(processes, codes):
-  """Waits for the processes; returns what each printed to stderr."""
+def _ends(processes, codes, *, output=False):
+  """Waits for the processes; returns what each printed to stderr, or stdout."""
   said = []
   for process, code in zip(processes, codes, strict=True):
     out, error = process.communicate(timeout=200)
     assert process.returncode == code, error
     said.append((out, error))
   assert not any(out for out, _ in said[1:])  # the first one's alone
-  return [error for _, error in said]
+  return [out if output else error for out, error in said]
 
 
 def _alone(workdir, data, *words):
@@ -103,7 +102,9 @@ def _assert_same(workdir, other, *, step=STEPS, rtol=0.0):
   ]
   for own, one in zip(ours, theirs):
     for name in own.keys() - {"split"}:
-      np.testing.assert_allclose(own[name], one[name], rtol=rtol, err_msg=name)
+      # An IoU that is null is NaN.
+      found, expected = (np.array(r[name], float) for r in (own, one))
+      np.testing.assert_allclose(found, expected, rtol=rtol, err_msg=name)
   ours, theirs = (small_runs.state(path, step) for path in (workdir, other))
   assert len(ours) == len(theirs)
   for own, one in zip(ours, theirs):
@@ -112,14 +113,16 @@ def _assert_same(workdir, other, *, step=STEPS, rtol=0.0):
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory, data):
-  """A run of one process with two devices, and its masks of all images."""
+  """A run of one process with eight devices, and its masks of all images."""
   workdir = tmp_path_factory.mktemp("alone")
-  words = [f"--config.steps={STEPS}", "--config.batch_size=4"]
-  _alone(workdir, data, *words, "--config.mesh.data=2")
-  images = next(word for word in data if "images=" in word).split("=")[1]
-  words = [f"--workdir={workdir}", images, f"--output={workdir}/masks"]
+  _alone(workdir, data, f"--config.steps={STEPS}", "--config.batch_size=8")
+  words = [f"--workdir={workdir}", _images(data), f"--output={workdir}/masks"]
   assert main.main(["predict", *words]) == 0
   return workdir
+
+
+def _images(data):
+  return next(word for word in data if "images=" in word).split("=")[1]
 
 
 def _wait_for(workdir, step, processes):
@@ -131,10 +134,13 @@ def _wait_for(workdir, step, processes):
     time.sleep(0.01)
 
 
-def test_stopped_killed_and_resumed_two_end_as_one(
+def test_stopped_and_killed_two_go_on_as_one(
   start, data, tmp_path_factory, tmp_path
 ):
-  """SIGTERM reaches one of them; then one is killed, then the other."""
+  """SIGTERM reaches one of them; then one is killed, then the other.
+
+  In the end one process resumes, as if there had never been another.
+  """
   steps = 60
   words = [*ARGUMENTS, *data, f"--config.steps={steps}"]
   words += ["--config.batch_size=4", "--config.eval_every=20"]
@@ -156,16 +162,17 @@ def test_stopped_killed_and_resumed_two_end_as_one(
     began = time.monotonic()
     out, error = processes[1 - killed].communicate(timeout=BOUND)
     assert time.monotonic() - began < BOUND
-    assert processes[1 - killed].returncode == 1
-    assert "nother" in error  # "another process of the run", or JAX's words
+    assert processes[1 - killed].returncode == 1, error
+    assert "fcnjax: " in error.splitlines()[-1]
+    assert "start all again" in error.splitlines()[-1]
     assert "Traceback" not in error
     processes[killed].communicate()
 
-  _ends(run(), [0, 0])
   alone = tmp_path_factory.mktemp("uninterrupted")
   words = [f"--config.steps={steps}", "--config.batch_size=4"]
   words += ["--config.eval_every=20", "--config.mesh.data=2"]
-  _alone(alone, data, *words)
+  for workdir in (tmp_path, alone):
+    _alone(workdir, data, *words)
   _assert_same(tmp_path, alone, step=steps)
   for name in ("evaluation.json", "overlays", "report/index.html"):
     assert (tmp_path / name).exists()
@@ -178,31 +185,31 @@ def test_stopped_killed_and_resumed_two_end_as_one(
 
 def test_four_processes_train_as_one(start, data, alone, tmp_path):
   words = [*ARGUMENTS, *data, f"--config.steps={STEPS}"]
-  words += ["--config.batch_size=4", f"--workdir={tmp_path}"]
+  words += ["--config.batch_size=8", f"--workdir={tmp_path}"]
   _ends(start(4, "train", *words), [0] * 4)
   _assert_same(tmp_path, alone, rtol=1e-5)
 
 
-def test_another_number_of_devices_and_hosts_goes_on(start, data, tmp_path):
+def test_another_number_of_devices_and_hosts_goes_on(
+  start, data, alone, tmp_path
+):
   """Of what one process with eight devices saved at step 3."""
-  words = ["--config.batch_size=8", "--config.mesh.data=8"]
-  begun, whole, two, one = (tmp_path / name for name in ("a", "b", "c", "d"))
-  _alone(begun, data, *words, "--config.steps=3")
-  for copy in (whole, two, one):
-    shutil.copytree(begun, copy)
-  words += [f"--config.steps={STEPS}"]
+  two, one = (tmp_path / name for name in ("two", "one"))
+  for copy in (two, one):
+    shutil.copytree(alone, copy)
+    shutil.rmtree(copy / "checkpoints" / f"{STEPS}")
+  words = ["--config.batch_size=8", f"--config.steps={STEPS}"]
   processes = start(
-    2, "train", *ARGUMENTS, *data, *words, f"--workdir={two}", devices=4
+    *(2, "train", *ARGUMENTS, *data, *words, f"--workdir={two}"), devices=4
   )
-  _alone(whole, data, *words)
   _alone(one, data, *words, "--config.mesh.data=1")
-  _ends(processes, [0, 0])
-  _assert_same(one, whole, rtol=1e-5)
-  _assert_same(two, whole, rtol=1e-5)
+  assert "at step 3 of 6" in _ends(processes, [0, 0], output=True)[0]
+  _assert_same(one, alone, rtol=1e-5)
+  _assert_same(two, alone, rtol=1e-5)
 
 
 def test_two_processes_evaluate_as_one(start, alone, tmp_path):
-  """Seven images, which do not divide."""
+  """Nine images, which do not divide."""
   own = tmp_path / "run"
   shutil.copytree(alone, own)
   (own / "evaluation.json").unlink()
@@ -214,15 +221,14 @@ def test_two_processes_evaluate_as_one(start, alone, tmp_path):
   assert found == expected
 
 
-def test_four_processes_predict_as_one(start, data, alone, tmp_path):
+def test_three_processes_predict_as_one(start, data, alone, tmp_path):
   """26 inputs, one of which no one can read."""
   torn, more = tmp_path / "torn.png", tmp_path / "more.png"
   torn.write_bytes(b"no picture")
   PIL.Image.new("RGB", (20, 30)).save(more)
-  images = next(word for word in data if "images=" in word).split("=")[1]
-  words = [f"--workdir={alone}", torn, more, images]
+  words = [f"--workdir={alone}", torn, more, _images(data)]
   words += [f"--output={tmp_path}/masks", "--no-overlays"]
-  said = _ends(start(4, "predict", *words), [2] * 4)
+  said = _ends(start(3, "predict", *words), [2] * 3)
   assert "1 of 26 images could not be read" in said[0]
   assert "torn.png" in said[0]
   assert not any("torn.png" in error for error in said[1:])
@@ -254,7 +260,7 @@ def test_a_mistake_on_one_host_ends_all(start, data, tmp_path):
   began = time.monotonic()
   first, second = _ends(processes, [1, 2])
   assert time.monotonic() - began < BOUND
-  assert "none" in second
-  assert len(second.strip().splitlines()) == 1
+  (line,) = second.splitlines()
+  assert f"{tmp_path}/none" in line
   assert "Traceback" not in first
   assert not (tmp_path / "run" / "config.json").exists()
