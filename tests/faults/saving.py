@@ -20,6 +20,7 @@ import signal
 import sys
 import time
 
+import jax.numpy as jnp
 import numpy as np
 
 from fcnjax import checkpoints
@@ -33,12 +34,12 @@ def state(step: int, size: int = 100) -> dict:
   """Returns what is saved as a step: arrays of several types and shapes."""
   random = np.random.default_rng(step)
   return {
-    "step": np.int32(step),
+    "step": jnp.int32(step),
     "params": {
-      "kernel": random.normal(size=(size // 10, 10)).astype(np.float32),
-      "bias": random.normal(size=7).astype(np.float32),
+      "kernel": jnp.asarray(random.normal(size=(size // 10, 10)), jnp.float32),
+      "bias": jnp.asarray(random.normal(size=7), jnp.bfloat16),
     },
-    "counts": random.integers(0, 99, size=3),
+    "counts": jnp.asarray(random.integers(0, 99, size=3), jnp.uint8),
   }
 
 

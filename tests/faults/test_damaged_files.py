@@ -32,8 +32,9 @@ def test_two_thousand_damaged_files(tmp_path):
   # What has a checksum was never another, and most damage was noticed.
   for kind in ("checkpoints", "caches", "shards", "fcnjax.json"):
     assert "other" not in counts[kind]
-  for kind in ("checkpoints", "shards", "fcnjax.json"):
-    assert counts[kind]["refused"] > 9 * counts[kind].get("same", 0)
+  for kind, share in (("checkpoints", 9), ("fcnjax.json", 9), ("shards", 2)):
+    # Shards are padded.
+    assert counts[kind]["refused"] > share * counts[kind].get("same", 0)
   assert counts["images"]["refused"] > 100
 
 
