@@ -8,6 +8,13 @@ defaults.py    every config word, its default and its meaning
 config.py      config files and --config.key=value, with errors in words
 build.py       from words to models, optimizers, strategies
 open_data.py   from words to sources
+batches.py     who makes the training batches
+preflight.py   what can be known to be wrong before the first step
+validation.py  the evaluation during training
+non_finite.py  what a run does about NaN
+init_from.py   a run that starts from another's parameters
+processes.py   the words by which a command is one of several
+rows.py device_memory.py: whether images and a step fit the devices
 workdir.py     the folder of a run
 inputs.py      which files predict reads, and their names
 """

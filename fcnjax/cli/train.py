@@ -1,6 +1,6 @@
 """fcnjax train: one run from its config to its report, top to bottom."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 import contextlib
 import functools
 import itertools
@@ -20,16 +20,15 @@ from fcnjax.cli import (
   init_from,
   non_finite,
   open_data,
+  preflight,
   rows,
+  validation,
   workdir,
 )
-from fcnjax.data import examples
-from fcnjax.data.checking import checks
 from fcnjax.metrics import confusion
 from fcnjax.report import overlays
 from fcnjax.training import (
   debug as debugging,
-  evaluation,
   loop,
   optimizers,
   sharding,
@@ -88,7 +87,7 @@ def _run(
   What it opens is closed by `resources`, the last first.
   """
   # 1. The data: files are opened, none of their pixels are read.
-  _check_tasks(config)
+  preflight.check_tasks(config)
   train = open_data.source(config, "train")
   val = open_data.source(config, "val")
   test = open_data.source(config, "test") if config.data.test_split else None
@@ -116,8 +115,11 @@ def _run(
     )
   if mesh.size < jax.device_count():
     print(f"using {mesh.size} of {jax.device_count()} devices (mesh.data)")
-  size, channels = _image_size(config, train), open_data.channels(config)
-  shapes = _shapes(model, (1, *size, channels))
+  size, channels = (
+    preflight.image_size(config, train),
+    open_data.channels(config),
+  )
+  shapes = preflight.shapes(model, (1, *size, channels))
   rows.check(mesh, model, shapes, size)
   optimizer = build.optimizer(config, shapes["params"])
   normalization = build.chosen(
@@ -137,7 +139,7 @@ def _run(
     model.apply,
     shapes,
     train=(1, *size, channels),
-    evaluate=(1, *_first_size(val), channels),
+    evaluate=(1, *preflight.first_size(val), channels),
   )
   # Each process evaluates its share of the images, on its own devices.
   predictor = build.predictor(
@@ -169,13 +171,13 @@ def _run(
   def check_masks():
     skip = config.data.on_bad_example == "skip"
     for part in parts:
-      _check_masks("train", part, len(classes), skip=skip)
+      preflight.check_masks("train", part, len(classes), skip=skip)
     for name, source in (("val", val), ("test", test)):
       if source is not None:
-        _check_masks(name, source, len(classes))
+        preflight.check_masks(name, source, len(classes))
     if config.data.second_masks:
       second = train.second
-      _check_masks("train, second masks", second, len(second.classes))
+      preflight.check_masks("train, second masks", second, len(second.classes))
 
   hosts.of_first(check_masks)
 
@@ -190,7 +192,7 @@ def _run(
     )
   )
   latest = saved.latest
-  _tell_of_damage(saved)
+  workdir.tell_of_damage(saved)
   finished = latest is not None and latest >= config.steps
   split = config.data.eval_split if test is None else config.data.test_split
   if finished and hosts.of_first(
@@ -261,24 +263,11 @@ def _run(
     state: states.TrainState, step: int, check: Callable[[], None]
   ) -> dict[str, Any]:
     predict = predictor(sharding.local(state.variables(averaged=True), mesh))
-    own = examples.evaluation_examples(
-      val,
-      workers=config.data.workers,
-      indices=hosts.share(range(len(val))),
-    )
-    matrix = _of_all(
-      lambda: evaluation.evaluate(
-        predict,
-        _checked(own, check),
-        num_classes=len(classes),
-        batch_size=config.evaluation.batch_size,
-        multiple=build.bucket(config),
-      )
-    )
+    matrix = validation.matrix(config, predict, val, check=check)
     scores = confusion.scores(matrix, exclude=excluded)
     figures = {name: scores[name] for name in FIGURES}
     if main:
-      panels = _draw(config, predict, val)
+      panels = validation.panels(config, predict, val)
       writer.images(step, "val", panels)
       overlays.save(path / "overlays", panels)
     # Last: by this line the run knows that the step was evaluated.
@@ -401,124 +390,3 @@ def _run(
     val if test is None else test,
   )
   return {"scores": scores, "split": split, "step": best}
-
-
-def _tell_of_damage(saved: checkpoints.Checkpoints) -> None:
-  """Prints which checkpoints are passed over; refuses to begin anew."""
-  for step, words in saved.damaged.items():
-    print(
-      f"checkpoint {step} is damaged ({words}): passed over, kept as "
-      f"{saved.directory}/{step}.damaged"
-    )
-  for step in saved.incomplete:
-    print(f"checkpoint {step} was not written to its end: passed over")
-  if saved.latest is None and saved.set_aside:
-    raise errors.InputError(
-      f"no checkpoint in {saved.directory} is sound "
-      f"({', '.join(saved.set_aside)} are damaged); give another --workdir, or "
-      "remove these folders to train from the start."
-    )
-
-
-def _checked(items: Iterable[Any], check: Callable[[], None]) -> Iterator[Any]:
-  """Yields the items, and calls `check` before each."""
-  for item in items:
-    check()
-    yield item
-
-
-def _of_all(count: Callable[[], np.ndarray]) -> np.ndarray:
-  """Returns the sum of what all processes count: int64.
-
-  Raises:
-    Interrupted: on all of them, if one is to end and has left its counting.
-  """
-  try:
-    own = count().tolist()
-  except loop.Interrupted:
-    own = None
-  counts = hosts.gathered(own)
-  if None in counts:
-    raise loop.Interrupted
-  return np.sum(counts, axis=0)
-
-
-def _check_masks(
-  name: str, source: Any, num_classes: int, *, skip: bool = False
-) -> None:
-  """Prints warnings; of many images only the masks are decoded."""
-  report = checks.check(
-    source,
-    num_classes=num_classes,
-    images=len(source) <= 2000,
-    skip=skip,
-  )
-  for warning in report.warnings:
-    print(f"{name}: {warning}")
-  checks.require(report)
-
-
-def _check_tasks(config: ml_collections.ConfigDict) -> None:
-  """Compares the network's tasks with those of the data."""
-  scored = config.model.options.get("second_classes", 0)
-  given = config.data.second_classes if config.data.second_masks else 0
-  if scored != given:
-    raise errors.InputError(
-      f"model.options.second_classes: {scored}, but data.second_masks has "
-      f"{given} classes (data.second_classes); make them equal."
-    )
-  if config.evaluation.task != "first":
-    raise errors.InputError(
-      f"evaluation.task: {config.evaluation.task!r}, but a run is validated on "
-      "its first task; score the second with fcnjax evaluate."
-    )
-
-
-def _shapes(model: Any, shape: tuple[int, ...]) -> Any:
-  """Returns the variables' shapes; says in one line what a model refuses."""
-  try:
-    return jax.eval_shape(
-      model.init,
-      jax.random.key(0),
-      jax.ShapeDtypeStruct(shape, np.float32),
-    )
-  except (TypeError, ValueError) as error:
-    raise errors.InputError(f"model: {error}") from error
-
-
-def _image_size(
-  config: ml_collections.ConfigDict, source: Any
-) -> tuple[int, int]:
-  """Returns the size of a training image, as the transforms leave it."""
-  for name, parameters in reversed(list(config.data.transforms)):
-    if name in ("random_crop", "center_crop", "resize", "pad_to"):
-      return tuple(parameters["size"])
-  return _first_size(source)
-
-
-def _first_size(source: Any) -> tuple[int, int]:
-  """Returns the size of the first image, resized if it is; reads no mask.
-
-  What is wrong with masks is told of all at once.
-  """
-  first = getattr(source, "parts", [source])[0]
-  return getattr(first, "image_size", None) or first.image(0).shape[:2]
-
-
-def _draw(
-  config: ml_collections.ConfigDict, predict: Any, source: Any
-) -> dict[str, np.ndarray]:
-  """Returns panels (image, truth, prediction) of evenly chosen examples."""
-  count = min(config.evaluation.overlays, len(source))
-  panels = {}
-  for index in np.linspace(0, len(source) - 1, count).astype(int):
-    example = source[int(index)]
-    image = example["image"]
-    prediction = evaluation.predicted(predict(image[None]), image.shape[:2])
-    panels[example["name"].replace("/", "_")] = overlays.panel(
-      image,
-      overlays.nearest(example["label"], image.shape[:2]),
-      np.asarray(prediction)[0],
-      source.colors,
-    )
-  return panels
