@@ -1,9 +1,8 @@
 """Runs of several real processes: the same as those of one.
 
-What one process computes with the same number of devices is the same to the
-bit where two devices add two numbers, in whatever order. Four or eight add in
-another order where processes, not one process's threads, pass them on: equal
-to rounding.
+Evaluation and prediction are the same to the bit: each image is one process's.
+A step is equal to rounding: what devices hold is added in another order, and
+the programs of a process with other devices divide their work otherwise.
 """
 
 import functools
@@ -95,7 +94,7 @@ def _alone(workdir, data, *words):
   assert main.main(["train", *words]) == 0
 
 
-def _assert_same(workdir, other, *, step=STEPS, rtol=0.0):
+def _assert_same(workdir, other, *, step=STEPS, rtol):
   ours, theirs = (small_runs.records(path) for path in (workdir, other))
   assert [(r["step"], r["split"]) for r in ours] == [
     (r["step"], r["split"]) for r in theirs
@@ -141,7 +140,7 @@ def test_stopped_and_killed_two_go_on_as_one(
 
   In the end one process resumes, as if there had never been another.
   """
-  steps = 60
+  steps = 40
   words = [*ARGUMENTS, *data, f"--config.steps={steps}"]
   words += ["--config.batch_size=4", "--config.eval_every=20"]
   run = functools.partial(start, 2, "train", *words, f"--workdir={tmp_path}")
@@ -173,7 +172,7 @@ def test_stopped_and_killed_two_go_on_as_one(
   words += ["--config.eval_every=20", "--config.mesh.data=2"]
   for workdir in (tmp_path, alone):
     _alone(workdir, data, *words)
-  _assert_same(tmp_path, alone, step=steps)
+  _assert_same(tmp_path, alone, step=steps, rtol=1e-5)
   for name in ("evaluation.json", "overlays", "report/index.html"):
     assert (tmp_path / name).exists()
   own, one = (
