@@ -17,6 +17,7 @@ incomplete folder makes way when that step is saved again.
 
 from concurrent import futures
 import contextlib
+import logging
 import pathlib
 import shutil
 from typing import Any
@@ -27,6 +28,12 @@ import numpy as np
 from orbax.checkpoint import v1 as ocp
 
 from fcnjax import errors, seals, trees
+
+# What an Orbax thread raises, `save` and `wait` raise; each of its threads would
+# also log it, with its stack.
+logging.getLogger("absl").addFilter(
+  lambda record: "_SignalingThread" not in str(record.msg)
+)
 
 
 class SaveError(errors.Stopped):
