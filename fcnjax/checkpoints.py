@@ -29,8 +29,8 @@ from orbax.checkpoint import v1 as ocp
 
 from fcnjax import errors, seals, trees
 
-# What an Orbax thread raises, `save` and `wait` raise; each of its threads would
-# also log it, with its stack.
+# What a thread of Orbax raises, `save` and `wait` raise; each of them would also
+# log it, with its stack.
 logging.getLogger("absl").addFilter(
   lambda record: "_SignalingThread" not in str(record.msg)
 )
@@ -322,4 +322,5 @@ def _free_name(directory: pathlib.Path, step: int) -> pathlib.Path:
 
 
 def _shortened(words: str) -> str:
-  return words if len(words) <= 300 else f"{words[:300]} …"
+  # The reason stands at the end.
+  return words if len(words) <= 300 else f"{words[:130]} … {words[-170:]}"
