@@ -29,8 +29,8 @@ from orbax.checkpoint import v1 as ocp
 
 from fcnjax import errors, seals, trees
 
-# What a thread of Orbax raises, `save` and `wait` raise; each of them would also
-# log it, with its stack.
+# What a thread of Orbax raises, `save` and `wait` raise; each of them would log
+# it besides, with its stack.
 logging.getLogger("absl").addFilter(
   lambda record: "_SignalingThread" not in str(record.msg)
 )
