@@ -47,7 +47,7 @@ COMMON = (
   "--config.mesh.data=1",
 )
 _CROP = "('random_crop',{'size':(32,32)}),('flip',{})"
-# Adam, SGD with momentum; batch norm, local response normalisation, dropout;
+# AdamW, SGD with momentum; batch norm, dropout, fixed and learned upsampling;
 # averaged parameters, averaged statistics; batches drawn by class, mixed. Those
 # of tf.data are killed in tests/integration/test_resume.py.
 NETWORKS = {
@@ -67,10 +67,9 @@ NETWORKS = {
     "--config.statistics_batches=2",
     f"--config.data.transforms=({_CROP})",
   ),
-  "fcn32s_alexnet": (
+  "fcn8s_vgg16": (
     "--config=configs/fcn.py:folder",
-    "--config.model.name=fcn32s_alexnet",
-    "--config.model.options.widths=(4,4,6,6,4)",
+    "--config.model.options.widths=(4,4,4,4,4)",
     "--config.model.options.fc_channels=8",
     "--config.optimizer.name=sgd",
     f"--config.data.transforms=({_CROP})",
@@ -208,7 +207,9 @@ def serve() -> None:
 
   importlib.import_module("fcnjax.cli.train")  # It is imported late otherwise.
   told = os.dup(1)
-  os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+  nothing = os.open(os.devnull, os.O_WRONLY)
+  os.dup2(nothing, 1)
+  os.dup2(nothing, 2)
   for line in sys.stdin:
     child = os.fork()
     if not child:

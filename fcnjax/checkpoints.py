@@ -17,6 +17,7 @@ incomplete folder makes way when that step is saved again.
 
 from concurrent import futures
 import contextlib
+import logging
 import pathlib
 import shutil
 from typing import Any
@@ -24,6 +25,12 @@ from typing import Any
 from orbax.checkpoint import v1 as ocp
 
 from fcnjax import errors, hosts, seals, trees
+
+# What a thread of Orbax raises, `save` and `wait` raise; each of them would log
+# it besides, with its stack.
+logging.getLogger("absl").addFilter(
+  lambda record: "_SignalingThread" not in str(record.msg)
+)
 
 
 class SaveError(errors.Stopped):
@@ -323,4 +330,5 @@ def _free_name(directory: pathlib.Path, step: int) -> pathlib.Path:
 
 
 def _shortened(words: str) -> str:
-  return words if len(words) <= 300 else f"{words[:300]} …"
+  # The reason stands at the end.
+  return words if len(words) <= 300 else f"{words[:130]} … {words[-170:]}"

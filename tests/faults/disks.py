@@ -25,7 +25,7 @@ from fcnjax import checkpoints
 from fcnjax.cli import main as command
 from tests.faults import tiny
 
-SHARES = (0.0, 0.08, 0.25, 0.45, 0.62, 0.75, 0.86, 0.93, 0.98)
+SHARES = (0.0, 0.15, 0.4, 0.65, 0.85, 0.95)
 
 
 class Mounted:
@@ -117,8 +117,10 @@ def main() -> None:
       tiny.assert_same(workdir, whole)
     except (AssertionError, OSError) as error:
       same = str(error)[:500]
-    return {"room": room, "code": code, "said": said, "sound": sound,
-            "again": again, "difference": same}  # fmt: skip
+    start = {"room": room, "code": code, "said": said, "sound": sound,
+             "again": again, "difference": same}  # fmt: skip
+    print(start, file=sys.stderr, flush=True)
+    return start
 
   found = {"limited": arguments.limit, "needed": needed}
   found["full"] = [full(_run, int(share * needed)) for share in SHARES]

@@ -45,8 +45,9 @@ def _last_line(capsys):
   return line
 
 
-@pytest.mark.parametrize("kind", ["images", "masks"])
-@pytest.mark.parametrize("act", ["garbage", "gone"])
+@pytest.mark.parametrize(
+  ("kind", "act"), [("images", "garbage"), ("masks", "gone")]
+)
 def test_raise_names_the_file_and_the_mended_run_ends_the_same(
   kind, act, own, data, undisturbed, tmp_path, monkeypatch, capsys
 ):
