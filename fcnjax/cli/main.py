@@ -69,8 +69,8 @@ def _parser() -> argparse.ArgumentParser:
   train.add_argument(
     "--debug",
     action="store_true",
-    help="look for NaN and infinity in every intermediate result, and end the "
-    "run where the first is made; several times slower",
+    help="look for NaN in every intermediate result, and end the run where the "
+    "first is made; several times slower",
   )
 
   evaluate = command(

@@ -20,10 +20,10 @@ from fcnjax.cli import (
   init_from,
   non_finite,
   open_data,
+  preflight,
   workdir,
 )
 from fcnjax.data import examples
-from fcnjax.data.checking import checks
 from fcnjax.metrics import confusion
 from fcnjax.report import overlays
 from fcnjax.training import (
@@ -87,7 +87,7 @@ def _run(
   What it opens is closed by `resources`, the last first.
   """
   # 1. The data: files are opened, none of their pixels are read.
-  _check_tasks(config)
+  preflight.check_tasks(config)
   train = open_data.source(config, "train")
   val = open_data.source(config, "val")
   test = open_data.source(config, "test") if config.data.test_split else None
@@ -113,8 +113,9 @@ def _run(
     )
   if mesh.size < jax.device_count():
     print(f"using {mesh.size} of {jax.device_count()} devices (mesh.data)")
-  size, channels = _image_size(config, train), open_data.channels(config)
-  shapes = _shapes(model, (1, *size, channels))
+  size = preflight.image_size(config, train)
+  channels = open_data.channels(config)
+  shapes = preflight.shapes(model, (1, *size, channels))
   optimizer = build.optimizer(config, shapes["params"])
   normalization = build.chosen(
     build.NORMALIZATIONS, config.loss.normalization, "loss.normalization"
@@ -133,7 +134,7 @@ def _run(
     model.apply,
     shapes,
     train=(1, *size, channels),
-    evaluate=(1, *_first_size(val), channels),
+    evaluate=(1, *preflight.first_size(val), channels),
   )
   predictor = build.predictor(config, model.apply, mesh=mesh, coarse=True)
 
@@ -157,12 +158,14 @@ def _run(
   )
   skip = config.data.on_bad_example == "skip"
   for part in parts:
-    _check_masks("train", part, len(classes), skip=skip)
+    preflight.check_masks("train", part, len(classes), skip=skip)
   for name, source in (("val", val), ("test", test)):
     if source is not None:
-      _check_masks(name, source, len(classes))
+      preflight.check_masks(name, source, len(classes))
   if config.data.second_masks:
-    _check_masks("train, second masks", train.second, len(train.second.classes))
+    preflight.check_masks(
+      "train, second masks", train.second, len(train.second.classes)
+    )
 
   # 4. Where the run starts: 1. its own latest checkpoint, 2. the parameters
   #    of another run (init_from), 3. fresh ones.
@@ -174,7 +177,7 @@ def _run(
   )
   resources.callback(saved.close)
   latest = saved.latest
-  _tell_of_damage(saved)
+  workdir.tell_of_damage(saved)
   finished = latest is not None and latest >= config.steps
   split = config.data.eval_split if test is None else config.data.test_split
   if finished and evaluate_command.holds(path, split=split, step=saved.best):
@@ -368,90 +371,11 @@ def _run(
   return {"scores": scores, "split": split, "step": best}
 
 
-def _tell_of_damage(saved: checkpoints.Checkpoints) -> None:
-  """Prints which checkpoints are passed over; refuses to begin anew."""
-  for step, words in saved.damaged.items():
-    print(
-      f"checkpoint {step} is damaged ({words}): passed over, kept as "
-      f"{saved.directory}/{step}.damaged"
-    )
-  for step in saved.incomplete:
-    print(f"checkpoint {step} was not written to its end: passed over")
-  if saved.latest is None and saved.set_aside:
-    raise errors.InputError(
-      f"no checkpoint in {saved.directory} is sound "
-      f"({', '.join(saved.set_aside)} are damaged); give another --workdir, or "
-      "remove these folders to train from the start."
-    )
-
-
 def _checked(items: Iterable[Any], check: Callable[[], None]) -> Iterator[Any]:
   """Yields the items, and calls `check` before each."""
   for item in items:
     check()
     yield item
-
-
-def _check_masks(
-  name: str, source: Any, num_classes: int, *, skip: bool = False
-) -> None:
-  """Prints warnings; of many images only the masks are decoded."""
-  report = checks.check(
-    source,
-    num_classes=num_classes,
-    images=len(source) <= 2000,
-    skip=skip,
-  )
-  for warning in report.warnings:
-    print(f"{name}: {warning}")
-  checks.require(report)
-
-
-def _check_tasks(config: ml_collections.ConfigDict) -> None:
-  """Compares the network's tasks with those of the data."""
-  scored = config.model.options.get("second_classes", 0)
-  given = config.data.second_classes if config.data.second_masks else 0
-  if scored != given:
-    raise errors.InputError(
-      f"model.options.second_classes: {scored}, but data.second_masks has "
-      f"{given} classes (data.second_classes); make them equal."
-    )
-  if config.evaluation.task != "first":
-    raise errors.InputError(
-      f"evaluation.task: {config.evaluation.task!r}, but a run is validated on "
-      "its first task; score the second with fcnjax evaluate."
-    )
-
-
-def _shapes(model: Any, shape: tuple[int, ...]) -> Any:
-  """Returns the variables' shapes; says in one line what a model refuses."""
-  try:
-    return jax.eval_shape(
-      model.init,
-      jax.random.key(0),
-      jax.ShapeDtypeStruct(shape, np.float32),
-    )
-  except (TypeError, ValueError) as error:
-    raise errors.InputError(f"model: {error}") from error
-
-
-def _image_size(
-  config: ml_collections.ConfigDict, source: Any
-) -> tuple[int, int]:
-  """Returns the size of a training image, as the transforms leave it."""
-  for name, parameters in reversed(list(config.data.transforms)):
-    if name in ("random_crop", "center_crop", "resize", "pad_to"):
-      return tuple(parameters["size"])
-  return _first_size(source)
-
-
-def _first_size(source: Any) -> tuple[int, int]:
-  """Returns the size of the first image, resized if it is; reads no mask.
-
-  What is wrong with masks is told of all at once.
-  """
-  first = getattr(source, "parts", [source])[0]
-  return getattr(first, "image_size", None) or first.image(0).shape[:2]
 
 
 def _draw(

@@ -171,6 +171,27 @@ def read(
   return config, resolved["classes"], resolved["colors"]
 
 
+def tell_of_damage(saved: checkpoints.Checkpoints) -> None:
+  """Prints which checkpoints are passed over.
+
+  Raises:
+    InputError: if no other is left: the run would begin anew.
+  """
+  for step, words in saved.damaged.items():
+    print(
+      f"checkpoint {step} is damaged ({words}): passed over, kept as "
+      f"{saved.directory}/{step}.damaged"
+    )
+  for step in saved.incomplete:
+    print(f"checkpoint {step} was not written to its end: passed over")
+  if saved.latest is None and saved.set_aside:
+    raise errors.InputError(
+      f"no checkpoint in {saved.directory} is sound "
+      f"({', '.join(saved.set_aside)} are damaged); give another --workdir, or "
+      "remove these folders to train from the start."
+    )
+
+
 def restore(
   path: pathlib.Path, config: ml_collections.ConfigDict, which: str
 ) -> tuple[dict[str, Any], int]:
