@@ -235,15 +235,15 @@ def torchvision_v2():
   They need nothing of its compiled extension. Where that does not fit the torch
   that is installed, its import fails by two operators that are not there.
   """
-  import torch
+  from torch import library
 
   try:
     import torchvision
   except RuntimeError:
-    library = torch.library.Library("torchvision", "DEF")
+    operators = library.Library("torchvision", "DEF")
     for name in ("nms", "qnms"):
-      library.define(f"{name}(Tensor d, Tensor s, float t) -> Tensor")
-    torchvision_v2.library = library  # It lives as long as someone holds it.
+      operators.define(f"{name}(Tensor d, Tensor s, float t) -> Tensor")
+    torchvision_v2.held = operators  # They live as long as someone holds them.
     for name in [n for n in sys.modules if n.split(".")[0] == "torchvision"]:
       del sys.modules[name]
     import torchvision

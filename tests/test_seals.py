@@ -43,7 +43,8 @@ def test_every_flipped_bit_is_found(folder, name):
 def test_a_cut_file_is_found(folder, name, kept):
   whole = (folder / name).read_bytes()
   (folder / name).write_bytes(whole[: int(kept * len(whole))])
-  with pytest.raises(seals.BrokenError, match=name):
+  told = name if name == seals.NAME else f"{name} has .* bytes where "
+  with pytest.raises(seals.BrokenError, match=told):
     seals.check(folder)
 
 

@@ -15,6 +15,7 @@ non_finite.py  what a run does about NaN
 init_from.py   a run that starts from another's parameters
 processes.py   the words by which a command is one of several
 rows.py device_memory.py: whether images and a step fit the devices
+outputs.py     the folders that commands write to
 workdir.py     the folder of a run
 inputs.py      which files predict reads, and their names
 """

@@ -115,10 +115,8 @@ def _run(
     )
   if mesh.size < jax.device_count():
     print(f"using {mesh.size} of {jax.device_count()} devices (mesh.data)")
-  size, channels = (
-    preflight.image_size(config, train),
-    open_data.channels(config),
-  )
+  size = preflight.image_size(config, train)
+  channels = open_data.channels(config)
   shapes = preflight.shapes(model, (1, *size, channels))
   rows.check(mesh, model, shapes, size)
   optimizer = build.optimizer(config, shapes["params"])

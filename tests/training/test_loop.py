@@ -419,8 +419,10 @@ def test_tensorboard_events_are_read_by_tensorflow(tmp_path):
   panel = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
   writer = writers.Writer(tmp_path, resume=2)
   writer.write(3, "train", {"loss": 0.75, "iou": [1.0]})
+  (file,) = tmp_path.glob("events.out.tfevents.*")
+  # Each is there at once, not when the run ends.
+  assert len(list(summary_iterator.summary_iterator(str(file)))) == 3
   writer.images(4, "val", {"a": panel})
-  (file,) = tmp_path.glob("events.out.tfevents.*")  # before it is closed
   version, start, loss, image = summary_iterator.summary_iterator(str(file))
   writer.close()
   assert version.file_version == "brain.Event:2"

@@ -7,7 +7,7 @@ go on meanwhile. No pixels are kept, so memory is proportional to the number of
 examples.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent import futures
 import dataclasses
 import os
@@ -19,7 +19,7 @@ import numpy as np
 import PIL.Image
 
 from fcnjax import errors
-from fcnjax.data import images as images_lib
+from fcnjax.data import findings, images as images_lib
 from fcnjax.data.checking import fingerprints, mask_traces
 
 # Shows how far one is: gets the looks and their number, and yields them.
@@ -322,3 +322,37 @@ def _histograms(image) -> Integer[np.ndarray, "c 256"]:
       for channel in range(channels)
     ]
   )
+
+
+def finding(
+  code: str,
+  severity: str,
+  message: str,
+  remedy: str,
+  looks: Sequence[Look],
+  *,
+  part: str,
+) -> findings.Finding:
+  """Returns what was found in the files that were looked at.
+
+  Args:
+    code: see `findings.Finding`; so for the next three.
+    severity: of the finding.
+    message: of the finding.
+    remedy: of the finding.
+    looks: at the examples, those that show it best first.
+    part: whose files are named: "image" or "mask".
+  """
+  return findings.Finding(
+    code=code,
+    severity=severity,
+    message=message,
+    remedy=remedy,
+    files=tuple(file(look, part) for look in looks),
+    examples=tuple(look.index for look in looks[:4]),
+  )
+
+
+def file(look: Look, part: str) -> str:
+  """Returns the name of an example's "image" or "mask" file."""
+  return look.image_file if part == "image" else look.mask_file

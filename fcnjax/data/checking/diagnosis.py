@@ -12,7 +12,7 @@ import numpy as np
 
 from fcnjax import errors
 from fcnjax.data import findings as findings_lib, labels as labels_lib
-from fcnjax.data.checking import census, checks, file_checks, set_checks
+from fcnjax.data.checking import census, checks, file_checks, leaks, set_checks
 
 SCHEMA = 1  # of `record`; raised when a key changes its meaning
 KEYS = {"schema", "summary", "findings", "splits"}  # of `record`
@@ -115,7 +115,7 @@ def _of_training(
       for finding in set_checks.of_training(report, looks, words)
     ]
   for split in others:
-    shared = set_checks.between(
+    shared = leaks.between(
       report, split.report, looks, split.looks, split=split.name
     )
     found += [dataclasses.replace(f, splits=(split.name,)) for f in shared]

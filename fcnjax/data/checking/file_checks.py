@@ -33,7 +33,7 @@ def damaged(looks: Sequence[census.Look]) -> Iterator[findings.Finding]:
       ).message
       if len(found) > 1:
         message = f"{len(found)} {part}s {words}; the first: {message}"
-      yield _finding(
+      yield census.finding(
         f"{code}_{part}", "error", message, remedy, found, part=part
       )
 
@@ -83,7 +83,7 @@ def _sizes(looks) -> Iterator[findings.Finding]:
   ]
   others = [look for look in unequal if look not in turned]
   if turned:
-    yield _finding(
+    yield census.finding(
       "turned_by_exif",
       "error",
       f"image and mask are turned differently in"
@@ -92,15 +92,17 @@ def _sizes(looks) -> Iterator[findings.Finding]:
       "Export the masks anew, as viewers show the images; or take the"
       " orientation out of the EXIF data.",
       turned,
+      part="mask",
     )
   if others:
-    yield _finding(
+    yield census.finding(
       "unequal_sizes",
       "error",
       f"image and mask differ in size in"
       f" {labels_lib.counted(len(others), 'pair')} ({_sides(others[0])}).",
       "Export the masks at the size of the images.",
       others,
+      part="mask",
     )
 
 
@@ -117,8 +119,8 @@ def _misnamed(looks) -> Iterator[findings.Finding]:
     found = [look for look in looks if _saved(look, part, "misnamed")]
     if found:
       kinds = sorted({_saved(look, part, "format") for look in found})
-      file = _file(found[0], part)
-      yield _finding(
+      file = census.file(found[0], part)
+      yield census.finding(
         f"misnamed_{part}",
         "warning",
         f"{labels_lib.counted(len(found), part)} of another kind"
@@ -164,7 +166,7 @@ def _kinds(looks, as_bytes) -> Iterator[findings.Finding]:
         "Those of 16 bits are divided by 257; if their values do not fill"
         " 0 to 65535 they become dark: save all with 8 bits."
       )
-    yield _finding(
+    yield census.finding(
       code,
       "error" if refused else "warning",
       f"the images are of different kinds: {counts} (first:"
@@ -181,7 +183,7 @@ def _halved(looks) -> Iterator[findings.Finding]:
     look for look in looks if look.image_saved and look.image_saved.halved
   ]
   if found:
-    yield _finding(
+    yield census.finding(
       "only_upper_bits",
       "warning",
       f"{labels_lib.counted(len(found), 'image')} in colour of 16 bits, of"
@@ -204,7 +206,7 @@ def _turned(looks) -> Iterator[findings.Finding]:
     and look.picture.size == look.mask_size
   ]
   if found:
-    yield _finding(
+    yield census.finding(
       "exif_orientation",
       "note",
       f"{labels_lib.counted(len(found), 'image')} to be turned, as the EXIF"
@@ -224,7 +226,7 @@ def sizes(looks: Sequence[census.Look]) -> Iterator[findings.Finding]:
   if max(areas) > _TIMES**2 * min(areas):
     least = pictures[areas.index(min(areas))]
     most = pictures[areas.index(max(areas))]
-    yield _finding(
+    yield census.finding(
       "very_different_sizes",
       "note",
       "the images are from"
@@ -245,18 +247,3 @@ def _is_turned(saved: census.Saved | None) -> bool:
 def _saved(look, part, what):
   saved = look.image_saved if part == "image" else look.mask_saved
   return getattr(saved, what) if saved else None
-
-
-def _file(look, part) -> str:
-  return look.image_file if part == "image" else look.mask_file
-
-
-def _finding(code, severity, message, remedy, looks, *, part="mask"):
-  return findings.Finding(
-    code=code,
-    severity=severity,
-    message=message,
-    remedy=remedy,
-    files=tuple(_file(look, part) for look in looks),
-    examples=tuple(look.index for look in looks[:4]),
-  )

@@ -119,7 +119,7 @@ def _colours(looks, classes) -> Iterator[findings.Finding]:
     if table:
       void = f" --config.data.ignore={classes}" * (len(table) > classes)
       colors = ",".join(str(color).replace(" ", "") for color in table)
-      yield _of_looks(
+      yield census.finding(
         "voc_palette_as_rgb",
         "error",
         f"colours of VOC's palette, saved as RGB, in {len(without)} of"
@@ -127,10 +127,11 @@ def _colours(looks, classes) -> Iterator[findings.Finding]:
         f'Use --config.data.colors="({colors})"{void} or save the masks as'
         " indexed PNG.",
         without,
+        part="mask",
       )
     elif found:
       often = sorted(found, key=found.get, reverse=True)[:5]
-      yield _of_looks(
+      yield census.finding(
         "colour_masks",
         "error",
         f"{len(without)} of {len(looks)} masks"
@@ -141,21 +142,28 @@ def _colours(looks, classes) -> Iterator[findings.Finding]:
         "Say which colour is which class:"
         ' --config.data.colors="((r,g,b),...)", in the order of the classes.',
         without,
+        part="mask",
       )
     else:
-      yield _of_looks(
-        "colour_masks", "error", without[0].mask_fault.message, "", without
+      yield census.finding(
+        "colour_masks",
+        "error",
+        without[0].mask_fault.message,
+        "",
+        without,
+        part="mask",
       )
   unknown = _faulty(looks, "unknown_colour")
   if unknown:
     more = f" So have {len(unknown) - 1} others." * (len(unknown) > 1)
     many = max(look.all_colours for look in unknown)
-    yield _of_looks(
+    yield census.finding(
       "blended_colours" if many > 3 * classes + 20 else "unknown_colours",
       "error",
       unknown[0].mask_fault.message + more,
       "",
       sorted(unknown, key=lambda look: -look.all_colours),
+      part="mask",
     )
 
 
@@ -177,13 +185,14 @@ def _blended(blended, wrong) -> Iterator[findings.Finding]:
       continue
     code, seen = words[kind]
     outside = [look for look in found if np.isin(wrong, look.values).any()]
-    yield _of_looks(
+    yield census.finding(
       code,
       "error" if outside else "warning",
       f"{seen}, in {labels_lib.counted(len(found), 'mask')} (first:"
       f" {found[0].mask_file}: {len(found[0].values)} values).",
       "Save them as PNG from their source; resize masks by nearest neighbour.",
       sorted(found, key=lambda look: -len(look.values)),
+      part="mask",
     )
 
 
@@ -202,7 +211,7 @@ def _values(report, looks, wrong, caused) -> Iterator[findings.Finding]:
     cause = labels_lib.likely_cause(
       seen, num_classes=classes, files=_files(holds)
     )
-    yield _of_looks(
+    yield census.finding(
       cause.code,
       "error",
       f"{labels_lib.listed(wrong, 'value')} in {len(holds)} of"
@@ -210,11 +219,12 @@ def _values(report, looks, wrong, caused) -> Iterator[findings.Finding]:
       f" {classes}: {cause.words}.",
       cause.remedy,
       holds,
+      part="mask",
     )
   elif values and set(values) <= {0, 255} and classes == 2 and report.ignored:
     if not report.pixels[1]:
       cause = labels_lib.likely_cause(values, num_classes=classes)
-      yield _of_looks(
+      yield census.finding(
         cause.code,
         "error",
         f"the masks hold only {' and '.join(map(str, values))}, and 255 is"
@@ -222,9 +232,10 @@ def _values(report, looks, wrong, caused) -> Iterator[findings.Finding]:
         f" {looks[0].mask_file}): {cause.words}.",
         cause.remedy,
         looks,
+        part="mask",
       )
   elif values and not report.pixels.any() and not wrong:
-    yield _of_looks(
+    yield census.finding(
       "all_ignored",
       "error",
       f"every pixel of all {report.checked} masks is ignored (first:"
@@ -232,6 +243,7 @@ def _values(report, looks, wrong, caused) -> Iterator[findings.Finding]:
       f" {labels_lib.listed(values, 'value')}.",
       "Correct --config.data.ignore or --config.data.label_map.",
       looks,
+      part="mask",
     )
 
 
@@ -267,7 +279,7 @@ def _single(report, looks, table) -> Iterator[findings.Finding]:
     and (table.look_up(look.values) == typing.IGNORE).all()
   ]
   if empty:
-    yield _of_looks(
+    yield census.finding(
       "ignored_masks",
       "warning",
       f"{len(empty)} of {report.checked} masks"
@@ -276,16 +288,18 @@ def _single(report, looks, table) -> Iterator[findings.Finding]:
       f" (first: {empty[0].mask_file}).",
       "Take them out, or correct --config.data.ignore.",
       empty,
+      part="mask",
     )
   lossy = [look for look in looks if _is_jpeg(look) and look.blended != "jpeg"]
   if lossy:
-    yield _of_looks(
+    yield census.finding(
       "jpeg_masks",
       "warning",
       f"{labels_lib.counted(len(lossy), 'JPEG file')} among the masks (first:"
       f" {lossy[0].mask_file}); JPEG changes values at edges.",
       "Save masks as PNG from their source.",
       lossy,
+      part="mask",
     )
 
 
@@ -327,13 +341,14 @@ def _classes(report, looks, by_class) -> Iterator[findings.Finding]:
     if np.count_nonzero(pixels) == 1
   ]
   if len(seen) > 1 and len(single) > 0.9 * report.checked:
-    yield _of_looks(
+    yield census.finding(
       "masks_of_one_value",
       "warning",
       f"{len(single)} of {report.checked} masks"
       f" {labels_lib.verb(len(single), 'holds', 'hold')} one class only.",
       "Were the masks written whole?",
       single,
+      part="mask",
     )
   if report.ignored > 0.5 * report.known:
     yield findings.Finding(
@@ -373,14 +388,3 @@ def _files(looks) -> tuple[str, ...]:
 
 def _examples(looks) -> tuple[int, ...]:
   return tuple(look.index for look in looks[:4])
-
-
-def _of_looks(code, severity, message, remedy, looks) -> findings.Finding:
-  return findings.Finding(
-    code=code,
-    severity=severity,
-    message=message,
-    remedy=remedy,
-    files=_files(looks),
-    examples=_examples(looks),
-  )

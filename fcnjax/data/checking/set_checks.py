@@ -1,4 +1,4 @@
-"""What is wrong with a data set as a whole: copies, splits, statistics."""
+"""What is wrong with a data set as a whole: copies, sizes, statistics."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,13 +12,6 @@ import numpy as np
 from fcnjax.data import findings, labels as labels_lib
 from fcnjax.data.checking import census, fingerprints
 
-# Root mean square of the tiny pictures, grey values. CamVid's images and what
-# JPEG of quality 75, or half the size, makes of them differ by at most 0.65,
-# its most similar frames, of a standing car, by 0.75.
-_COPY = 0.7
-# JPEG of quality 30: 0.95. Frames are told apart by their masks.
-_COPY_BY_MASK = 1.5
-_ALIKE = 3.0  # of pictures that resemble each other across splits
 _IMBALANCE = 2000  # times the pixels of the rarest class
 _OFF = 0.75  # standard deviations that a mean may be off
 _FACTOR = 2.0  # by which a standard deviation may be off
@@ -83,7 +76,7 @@ def of_split(
     distinct = len({images[place] for place in group})
     if distinct > 2 and distinct > len(looks) / 2:
       found = [looks[place] for place in group]
-      yield _finding(
+      yield census.finding(
         "identical_masks",
         "warning",
         f"{len(found)} of {report.checked} masks are the same (first:"
@@ -110,7 +103,7 @@ def of_training(
       ).any()
     ]
     if small:
-      yield _finding(
+      yield census.finding(
         "crop_larger_than_images",
         "warning" if len(small) > len(looks) / 2 else "note",
         f"crops of {crop[0]} x {crop[1]} pixels (height x width) are larger"
@@ -118,6 +111,7 @@ def of_training(
         " padded and ignored.",
         _smaller_crop(small, words),
         small,
+        part="image",
       )
   if words.batch_size > len(looks):
     yield findings.Finding(
@@ -142,80 +136,6 @@ def of_training(
         f" of {report.classes[rare]!r}, which may never be predicted."
       ),
       remedy="Consider --config.loss.class_weights=median_frequency",
-    )
-
-
-def between(
-  train, held, train_looks, held_looks, *, split: str
-) -> Iterator[findings.Finding]:
-  """Yields what a split shares with the training one, and what it does not.
-
-  Args:
-    train: `checks.Report` of the training split.
-    held: of the other.
-    train_looks: looks at the training split.
-    held_looks: looks at the other.
-    split: the other's name.
-  """
-  known = {}
-  for look in train_looks:
-    if look.picture:
-      known.setdefault(look.picture.print.digest, look)
-  leaked = [
-    look
-    for look in held_looks
-    if look.picture and look.picture.print.digest in known
-  ]
-  if leaked:
-    twin = known[leaked[0].picture.print.digest]
-    yield _finding(
-      "leaked_images",
-      "error",
-      f"{len(leaked)} of {len(held_looks)} images"
-      f" {labels_lib.verb(len(leaked), 'is', 'are')} trained on as well: the"
-      f" pixels of {leaked[0].image_file} are those of {twin.image_file}.",
-      "What is trained on tells nothing when it is validated on; take the"
-      " copies out of one split.",
-      leaked,
-    )
-  copies = _copied(train_looks, held_looks)
-  if copies:
-    twin, first = copies[0]
-    held_copies = list(dict.fromkeys(copy.index for _, copy in copies))
-    places = {look.index: look for look in held_looks}
-    yield _finding(
-      "leaked_copies",
-      "error",
-      f"{len(held_copies)} of {len(held_looks)} images"
-      f" {labels_lib.verb(len(held_copies), 'looks', 'look')} like one that is"
-      " trained on, and"
-      f" {labels_lib.verb(len(held_copies), 'has', 'have')} its mask:"
-      f" {first.image_file} and"
-      f" {twin.image_file}.",
-      "Copies that were compressed or resized tell nothing when they are"
-      " validated on; take them out of one split.",
-      [places[index] for index in held_copies],
-    )
-  yield from _alike(
-    train_looks, held_looks, but={copy.index for _, copy in copies}
-  )
-  unseen = [
-    name
-    for name, one, other in zip(train.classes, train.pixels, held.pixels)
-    if other and not one
-  ]
-  if unseen and train.pixels.any():
-    yield findings.Finding(
-      code="classes_only_in_validation",
-      severity="warning",
-      message=(
-        f"in {split}, but never trained on:"
-        f" {labels_lib.listed(unseen, 'class', plural='classes')}."
-      ),
-      remedy=(
-        "Split anew so that every class is trained on (--config.data.val_list,"
-        " --config.data.val_fraction)."
-      ),
     )
 
 
@@ -253,7 +173,7 @@ def _copies(looks) -> Iterator[findings.Finding]:
     if len({look.mask_digest for look in found if look.mask_digest}) > 1:
       torn += found
   if torn:
-    yield _finding(
+    yield census.finding(
       "conflicting_masks",
       "warning",
       f"{len(torn)} images are there repeatedly, under other names and with"
@@ -261,77 +181,31 @@ def _copies(looks) -> Iterator[findings.Finding]:
       f" {torn[1].image_file}.",
       "Keep the right mask of each.",
       torn,
+      part="image",
     )
   if len(same) > len(torn):
     same = [look for look in same if look not in torn]
-    yield _finding(
+    yield census.finding(
       "duplicate_images",
       "warning",
       f"{len(same)} files are the same images under other names: the pixels"
       f" of {same[0].image_file} are those of {same[1].image_file}.",
       "Keep one image of each, and its mask; copies count repeatedly.",
       same,
+      part="image",
     )
-  near = fingerprints.near(prints, most=_COPY)
+  near = fingerprints.near(prints, most=fingerprints.COPY)
   if near:
     places = dict.fromkeys(p for pair in near for p in pair[:2])
     one, other = (looks[place] for place in near[0][:2])
-    yield _finding(
+    yield census.finding(
       "near_duplicates",
       "note",
       f"{len(places)} images look the same as another: {one.image_file} and"
       f" {other.image_file}.",
       "Copies that were compressed or resized, or frames of a still camera?",
       [looks[place] for place in places],
-    )
-
-
-def _copied(train_looks, held_looks) -> list[tuple[census.Look, census.Look]]:
-  """Returns (trained on, held) of copies in other pixels, the most alike first.
-
-  Frames of a video look alike, too, but somebody drew each a mask of its own.
-  Masks of one value tell nothing.
-  """
-  looks, near = _resembling(train_looks, held_looks, _COPY_BY_MASK)
-  pairs = [(looks[pair.first], looks[pair.second], pair) for pair in near]
-  return [
-    (one, other) for one, other, pair in pairs if _same_mask(one, other, pair)
-  ]
-
-
-def _same_mask(one, other, pair) -> bool:
-  if len(one.values) < 2 or not other.mask_digest:
-    return False
-  if one.mask_size == other.mask_size:
-    return one.mask_digest == other.mask_digest
-  return pair.difference <= _COPY and fingerprints.same_sketch(
-    one.mask_sketch, other.mask_sketch
-  )
-
-
-def _resembling(train_looks, held_looks, most):
-  """Returns the looks at both splits, and which pairs of them look alike."""
-  looks = [*train_looks, *held_looks]
-  prints = [look.picture.print if look.picture else None for look in looks]
-  return looks, fingerprints.near(prints, most=most, across=len(train_looks))
-
-
-def _alike(train_looks, held_looks, *, but) -> Iterator[findings.Finding]:
-  """Notes images of the two splits that look alike, but those positions."""
-  looks, near = _resembling(train_looks, held_looks, _ALIKE)
-  near = [pair for pair in near if looks[pair.second].index not in but]
-  if near:
-    places = dict.fromkeys(pair.second for pair in near)
-    one, other = (looks[place] for place in near[0][:2])
-    yield _finding(
-      "similar_across_splits",
-      "note",
-      f"{labels_lib.counted(len(places), 'image')}"
-      f" {labels_lib.verb(len(places), 'looks', 'look')} nearly like one that"
-      f" is trained on: {other.image_file} and {one.image_file}.",
-      "If they are copies or frames of one scene, the score flatters: split by"
-      " scene (--config.data.val_list).",
-      [looks[place] for place in places],
+      part="image",
     )
 
 
@@ -387,16 +261,3 @@ def kinds(looks: Sequence[census.Look]) -> str:
 
 def _numbers(values) -> str:
   return ",".join(f"{value:.1f}" for value in values)
-
-
-def _finding(code, severity, message, remedy, looks, *, part="image"):
-  return findings.Finding(
-    code=code,
-    severity=severity,
-    message=message,
-    remedy=remedy,
-    files=tuple(
-      look.image_file if part == "image" else look.mask_file for look in looks
-    ),
-    examples=tuple(look.index for look in looks[:4]),
-  )

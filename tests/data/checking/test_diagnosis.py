@@ -64,6 +64,8 @@ def test_a_planted_fault_is_found_by_its_name(root, plant):
   if plant.__name__.startswith(("truncated", "empty", "broken", "unequal")):
     (finding,) = found.findings
     assert [file.rsplit("/")[-1] for file in finding.files] == ["3.png"]
+    names = found.splits[0].source.names
+    assert [names[position] for position in finding.examples] == ["3"]
 
 
 def test_a_good_folder_has_nothing_wrong(root):
