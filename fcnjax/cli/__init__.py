@@ -17,5 +17,6 @@ processes.py   the words by which a command is one of several
 rows.py device_memory.py: whether images and a step fit the devices
 outputs.py     the folders that commands write to
 workdir.py     the folder of a run
+provenance.py  versions and device, kept there
 inputs.py      which files predict reads, and their names
 """

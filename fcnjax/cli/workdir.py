@@ -11,8 +11,8 @@ import jax
 import ml_collections
 import numpy as np
 
-from fcnjax import _version, checkpoints, errors, hosts, locks, models
-from fcnjax.cli import build, config as configs, defaults, outputs
+from fcnjax import checkpoints, errors, hosts, locks, models
+from fcnjax.cli import build, config as configs, defaults, outputs, provenance
 from fcnjax.models import folding
 from fcnjax.training import sharding
 
@@ -41,9 +41,9 @@ def check(
   A missing folder is made, since only that tells whether it can be.
 
   Returns:
-    What `write` needs, and lines to print: the words that changed since the
-    run in the folder was last started. Its "resolved" "batches" is the path of
-    that run's batches, None in a new folder.
+    What `write` needs, and lines to print: the words, versions and devices
+    that changed since the run in the folder was last started. Its "resolved"
+    "batches" is the path of that run's batches, None in a new folder.
 
   Raises:
     InputError: if the folder cannot be written, is another run's, or holds
@@ -54,7 +54,7 @@ def check(
   new["resolved"] = {
     "classes": list(classes),
     "colors": [list(color) for color in colors],
-    "version": _version.__version__,
+    "computed_with": provenance.computed_with(),
     "batches": None,  # Not yet known; see batches.py.
   }
   if not (path / "config.json").is_file():
@@ -76,7 +76,10 @@ def check(
     )
   # A run older than the word had no other.
   new["resolved"]["batches"] = old["resolved"].get("batches", "tf.data")
-  return new, _changes(old, new)
+  with_old = old["resolved"].get("computed_with")
+  with_new = new["resolved"]["computed_with"]
+  others = provenance.changes(with_old, with_new) if with_old else []
+  return new, _changes(old, new) + others
 
 
 def locked(path: pathlib.Path) -> contextlib.AbstractContextManager[None]:
