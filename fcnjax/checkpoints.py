@@ -190,6 +190,7 @@ class Checkpoints:
 
     Raises:
       SaveError: if it could not be written.
+      LostError: if another process of the run has ended.
     """
     self.wait()
     part = self._part(step)
@@ -241,7 +242,9 @@ class Checkpoints:
       _rename(self._folder(step), deleted)
     return deleted
 
-  def _failed(self, step: int, error: Exception) -> SaveError:
+  def _failed(self, step: int, error: Exception) -> errors.Stopped:
+    if lost := hosts.lost(error):
+      return lost
     words = " ".join(str(error).split())
     last = max(self._scores, default=0)
     return SaveError(

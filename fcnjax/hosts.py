@@ -119,15 +119,28 @@ def missed() -> Iterator[None]:
   """
   try:
     yield
-  except (jax.errors.JaxRuntimeError, ValueError) as error:
-    words = " ".join(str(error).split())
-    if count() == 1 or not words.startswith(_LOST):
-      raise
-    raise LostError(
-      "another process of the run has ended, or cannot be reached "
-      f"({words[:200]}); see what it said, and start all again: a training "
-      "resumes from its last checkpoint."
-    ) from error
+  except Exception as error:
+    if found := lost(error):
+      raise found from error
+    raise
+
+
+def lost(error: BaseException) -> LostError | None:
+  """Returns what to say if the error, or its cause, is of a lost process."""
+  if count() == 1:
+    return None
+  cause: BaseException | None = error
+  while cause is not None:
+    words = " ".join(str(cause).split())
+    runtime = isinstance(cause, jax.errors.JaxRuntimeError | ValueError)
+    if runtime and words.startswith(_LOST):
+      return LostError(
+        "another process of the run has ended, or cannot be reached "
+        f"({words[:200]}); see what it said, and start all again: a training "
+        "resumes from its last checkpoint."
+      )
+    cause = cause.__cause__ or cause.__context__
+  return None
 
 
 def count() -> int:

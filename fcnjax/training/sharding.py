@@ -33,7 +33,7 @@ def create_mesh(*, data: int = -1, space: int = 1, batch_size: int) -> Mesh:
   """Returns a mesh of `data` x `space` devices, the axes "data" and "space".
 
   Of several processes every one holds whole images: its devices are next to
-  each other along "space". All devices are used then.
+  each other along "space", and as many of each process are used.
 
   Args:
     data: over how many the batch is spread, as many of each process; -1 takes
@@ -51,11 +51,11 @@ def create_mesh(*, data: int = -1, space: int = 1, batch_size: int) -> Mesh:
       f"mesh.space: {space} devices asked for, {found} found; give 1 to "
       f"{found}."
     )
-  if processes > 1 and jax.local_device_count() % space:
+  own = jax.local_device_count()
+  if processes > 1 and own % space:
     raise errors.InputError(
-      f"mesh.space: {space}, but each of the {processes} processes has "
-      f"{jax.local_device_count()} devices, and holds whole images; use a "
-      "divisor of that."
+      f"mesh.space: {space}, but each of the {processes} processes has {own} "
+      f"devices and holds whole images; use a divisor of {own}."
     )
   if batch_size % processes:
     raise errors.InputError(

@@ -26,7 +26,7 @@ ARGUMENTS = [
   "--config.log_every=1",
   "--config.eval_every=3",
   "--config.checkpoint_every=3",
-  "--config.model.options.width=2",
+  "--config.model.options.width=16",  # Some parameters are enough to be cut.
   "--config.model.options.depth=1",
   "--config.model.options.dropout=0.5",
   "--config.ema_decay=0.9",
@@ -112,9 +112,14 @@ def _assert_same(workdir, other, *, step=STEPS, rtol):
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory, data):
-  """A run of one process with eight devices, and its masks of all images."""
+  """A run of one process with eight devices, and its masks of all images.
+
+  Rows are spread over two devices, parameters are cut over four.
+  """
   workdir = tmp_path_factory.mktemp("alone")
-  _alone(workdir, data, f"--config.steps={STEPS}", "--config.batch_size=8")
+  words = [f"--config.steps={STEPS}", "--config.batch_size=8"]
+  words += ["--config.mesh.space=2", "--config.mesh.shard_parameters=True"]
+  _alone(workdir, data, *words)
   words = [f"--workdir={workdir}", _images(data), f"--output={workdir}/masks"]
   assert main.main(["predict", *words]) == 0
   return workdir

@@ -18,6 +18,7 @@ def _train(path, *words):
       "--config.model.options.depth=2",
       "--config.model.options.norm=batch",
       "--config.optimizer.name=adamw",
+      "--config.optimizer.schedule=constant",  # The runs have other ends.
       "--config.ema_decay=0.5",
       "--config.batch_size=4",
       "--config.log_every=1",
