@@ -1,33 +1,44 @@
 """Many devices: do they compute the same, and how large an image do they take?
 
-  python benchmarks/devices.py same [--only unet_same ...] [--minutes 30]
+  python benchmarks/devices.py same [--only unet_same ...] [--minutes 60]
+  python benchmarks/devices.py processes [--only unet_same ...]
   python benchmarks/devices.py largest [--only unet_same] [--gigabytes 8]
 
 `same` trains narrow networks for three steps on 1, 2, 4 and 8 devices, in
 meshes of "data", of "space" and of both, with parameters whole and cut, and
-tells the largest relative differences to one device. `largest` looks for the
-largest square image with which a train step of the network fits into a given
-memory, whose rows are spread over 1, 2, 4 and 8 devices; by the analysis of the
-compiled program, so that no device needs that memory.
+tells the largest relative differences to one device; `processes` does so with
+eight devices of 2 and 4 processes. Both do it in float64: in float32 a unit
+near zero, or two pixels of a pool that are nearly equal, may fall to the other
+side by rounding alone, and one that does moves the gradient of a narrow network
+by a part in a hundred (fcn32s_googlenet).
 
-Without accelerators, eight devices are made of the CPU, and programs, each of
-which runs three times or not at all, are compiled quickly.
+`largest` looks for the largest square image with which a train step of the
+network fits into a given memory, whose rows are spread over 1, 2, 4 and 8
+devices; by the analysis of the compiled program, so that no device needs that
+memory.
+
+Without accelerators, eight devices are made of the CPU.
 """
 
 import argparse
 import functools
+import json
 import math
 import os
 import pathlib
+import socket
+import subprocess
 import sys
+import tempfile
 import time
 from typing import Any
 
+# Eight of all processes together; see `_process`. What is only compiled is so
+# quickly: memory does not depend on LLVM's work.
 os.environ["XLA_FLAGS"] = " ".join(
   [
-    "--xla_force_host_platform_device_count=8",
-    "--xla_backend_optimization_level=0",
-    "--xla_llvm_disable_expensive_passes=true",
+    f"--xla_force_host_platform_device_count={os.environ.get('DEVICES', 8)}",
+    *(["--xla_backend_optimization_level=0"] if "largest" in sys.argv else []),
     os.environ.get("XLA_FLAGS", ""),
   ]
 )
@@ -38,7 +49,7 @@ import jax  # noqa: E402
 import measure  # noqa: E402
 import numpy as np  # noqa: E402
 
-from fcnjax import models  # noqa: E402
+from fcnjax import hosts, models  # noqa: E402
 from fcnjax.training import (  # noqa: E402
   optimizers,
   sharding,
@@ -57,32 +68,24 @@ MESHES = tuple(
   if not cut or count > space
 )
 # Of the networks but the first, for the time's sake.
-FEWER = (
-  (2, 1, True),
-  (4, 1, False),
-  (8, 1, True),
-  (1, 2, False),
-  (2, 2, True),
-  (1, 8, False),
-  (2, 4, True),
-)
+FEWER = ((8, 1, True), (4, 2, False), (2, 4, True), (1, 8, False))
 # Of each family; the others differ in numbers of layers.
 FAMILIES = (
   "unet_same",
-  "fcn32s_alexnet",
-  "fcn32s_googlenet",
-  "fcn8s_vgg16",
-  "fcn_resnet50",
-  "segnet_vgg16",
   "segnet_basic",
-  "unet",
-  "dilation8",
-  "deeplab_largefov",
-  "deeplabv2_vgg16",
-  "deeplabv3_resnet50",
-  "deeplabv3p_resnet50",
+  "fcn8s_vgg16",
   "deeplabv3p_xception41",
+  "dilation8",
   "hdnet_resnet50",
+  "unet",
+  "deeplab_largefov",
+  "fcn32s_alexnet",
+  "deeplabv3p_resnet50",
+  "segnet_vgg16",
+  "deeplabv2_vgg16",
+  "fcn32s_googlenet",
+  "deeplabv3_resnet50",
+  "fcn_resnet50",
 )
 LARGEST = ("unet_same", "deeplabv3p_resnet50", "deeplabv3p_xception65")
 # Rows that eight devices divide, also at stride 32.
@@ -92,19 +95,23 @@ STEPS = 3
 
 def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-  parser.add_argument("what", choices=("same", "largest"))
+  parser.add_argument("what", choices=("same", "processes", "largest"))
   parser.add_argument("--only", nargs="*", default=())
   parser.add_argument("--minutes", type=float, default=60.0)
   parser.add_argument("--gigabytes", type=float, default=8.0, help="of 1e9")
   arguments = parser.parse_args()
+  seconds = 60 * arguments.minutes
+  if arguments.what == "largest":
+    gigabytes = arguments.gigabytes * 1e9
+    largest(arguments.only or LARGEST, gigabytes, seconds)
+    return
+  jax.config.update("jax_enable_x64", True)
   if arguments.what == "same":
-    same(arguments.only or FAMILIES, 60 * arguments.minutes)
+    same(arguments.only or FAMILIES, seconds)
+  elif "PROCESS" in os.environ:
+    _process(*arguments.only)
   else:
-    largest(
-      arguments.only or LARGEST,
-      arguments.gigabytes * 1e9,
-      60 * arguments.minutes,
-    )
+    processes(arguments.only or FAMILIES[:1])
 
 
 class Training:
@@ -157,57 +164,133 @@ def _shapes(model: Any, size: tuple[int, int]) -> Any:
 
 def same(names: tuple[str, ...], seconds: float) -> None:
   """Trains each network on every mesh and writes the differences."""
-  from tests.contracts import test_models as contracts
-
   began = time.time()
   results = measure.Results(
-    "devices", keep=lambda row: row["network"] not in names, steps=STEPS
+    "devices",
+    keep=lambda row: row["processes"] > 1 or row["network"] not in names,
+    steps=STEPS,
   )
   for name in names:
     if time.time() - began > seconds:
       break
-    model = contracts._small_model(name)
-    size = SIZE_OF_VALID if name == "unet" else SIZE
-    variables = measure.random_variables(_shapes(model, size))
-    random = np.random.default_rng(0)
-    shape = (8, *size, model.in_channels)
-    outputs = jax.eval_shape(
-      model.apply, variables, jax.ShapeDtypeStruct(shape, np.float32)
+    task = _task(name)
+    expected = _trained(*task, data=1, space=1, shard=False)
+    for mesh in MESHES if name == FAMILIES[0] else FEWER:
+      row = _compared(name, task, expected, *mesh)
+      if row is not None:
+        results.add(row)
+        print(row, flush=True)
+
+
+def processes(names: tuple[str, ...]) -> None:
+  """Trains each network in 2 and in 4 processes, on every mesh of 8 devices."""
+  results = measure.Results(
+    "devices",
+    keep=lambda row: row["processes"] == 1 or row["network"] not in names,
+    steps=STEPS,
+  )
+  for name in names:
+    with tempfile.TemporaryDirectory() as folder:
+      file = pathlib.Path(folder) / "expected.npz"
+      losses, gradient = _trained(*_task(name), data=1, space=1, shard=False)
+      np.savez(file, losses=losses, gradient=gradient)
+      for count in (2, 4):
+        for row in _in_processes(count, name, file):
+          results.add(row)
+          print(row, flush=True)
+
+
+def _in_processes(
+  count: int, name: str, file: pathlib.Path
+) -> list[dict[str, Any]]:
+  with socket.socket() as free:
+    free.bind(("localhost", 0))
+    address = f"localhost:{free.getsockname()[1]}"
+  started = [
+    subprocess.Popen(
+      [sys.executable, __file__, "processes", "--only", name, file, address],
+      env={
+        **{k: v for k, v in os.environ.items() if k != "XLA_FLAGS"},
+        "DEVICES": str(8 // count),
+        "PROCESSES": str(count),
+        "PROCESS": str(index),
+      },
+      stdout=subprocess.PIPE,
+      text=True,
     )
-    *area, classes = outputs["logits"].shape
-    batches = []
-    for _ in range(STEPS):
-      label = random.integers(0, classes, area).astype(np.int32)
-      label[0, : area[1] // 3] = 255
-      image = random.normal(size=shape).astype(np.float32)
-      batches.append({"image": image, "label": label})
-    expected = _trained(model, variables, batches, data=1, space=1, shard=False)
-    for data, space, cut in MESHES if name == FAMILIES[0] else FEWER:
-      if size[0] % space or area[1] % space:
-        continue
-      found = _trained(
-        model, variables, batches, data=data, space=space, shard=cut
-      )
-      gradients = found[1], expected[1]
-      results.add(
-        {
-          "network": name,
-          "data": data,
-          "space": space,
-          "parameters": "cut" if cut else "whole",
-          "losses": _largest(found[0], expected[0]),
-          "gradient": float(_difference(*gradients)),
-        }
-      )
-      print(results.record["rows"][-1], flush=True)
+    for index in range(count)
+  ]
+  said = [process.communicate()[0] for process in started]
+  if any(process.returncode for process in started):
+    sys.exit(f"{count} processes: one ended with an error; see above.")
+  return json.loads(said[0].splitlines()[-1])
 
 
-def _difference(found: np.ndarray, expected: np.ndarray) -> np.floating:
-  return np.linalg.norm(found - expected) / np.linalg.norm(expected)
+def _process(name: str, file: str, address: str) -> None:
+  """One of the processes; the first one prints the rows."""
+  count, index = (int(os.environ[k]) for k in ("PROCESSES", "PROCESS"))
+  hosts.initialize(coordinator=address, processes=count, process=index)
+  with np.load(file) as saved:
+    expected = saved["losses"], saved["gradient"]
+  task = _task(name)
+  rows = [
+    _compared(name, task, expected, *mesh)
+    for mesh in MESHES
+    # A process holds whole images.
+    if mesh[0] * mesh[1] == 8 and mesh[1] <= 8 // count
+  ]
+  if hosts.is_first():
+    print(json.dumps(rows))
+  hosts.wait("end")
 
 
-def _largest(found: np.ndarray, expected: np.ndarray) -> float:
-  return float(np.max(np.abs(found - expected) / np.abs(expected)))
+def _task(name: str) -> tuple[Any, Any, list[dict[str, np.ndarray]]]:
+  """Returns a narrow network, its variables, and batches; always the same."""
+  from tests.contracts import test_models as contracts
+
+  model = contracts._small_model(name).clone(dtype="float64")
+  size = SIZE_OF_VALID if name == "unet" else SIZE
+  variables = jax.tree.map(
+    np.float64, measure.random_variables(_shapes(model, size))
+  )
+  random = np.random.default_rng(0)
+  shape = (8, *size, model.in_channels)
+  outputs = jax.eval_shape(
+    model.apply, variables, jax.ShapeDtypeStruct(shape, np.float64)
+  )
+  *area, classes = outputs["logits"].shape
+  batches = []
+  for _ in range(STEPS):
+    label = random.integers(0, classes, area).astype(np.int32)
+    label[0, : area[1] // 3] = 255
+    batches.append({"image": random.normal(size=shape), "label": label})
+  return model, variables, batches
+
+
+def _compared(
+  name: str,
+  task: tuple[Any, Any, list[dict[str, np.ndarray]]],
+  expected: tuple[np.ndarray, np.ndarray],
+  data: int,
+  space: int,
+  cut: bool,
+) -> dict[str, Any] | None:
+  """Returns how far a mesh is from one device; None if rows do not divide."""
+  batch = task[2][0]
+  if batch["image"].shape[1] % space or batch["label"].shape[1] % space:
+    return None
+  losses, gradient = _trained(*task, data=data, space=space, shard=cut)
+  return {
+    "network": name,
+    "processes": hosts.count(),
+    "data": data,
+    "space": space,
+    "parameters": "cut" if cut else "whole",
+    "losses": float(np.max(np.abs(losses - expected[0]) / expected[0])),
+    "gradient": float(
+      np.linalg.norm(gradient - expected[1]) / np.linalg.norm(expected[1])
+    ),
+  }
 
 
 def _trained(
@@ -223,12 +306,16 @@ def _trained(
   state = jax.device_put(jax.device_get(state), training.placement)
   losses, gradient = [], None
   for batch in batches:
+    own = len(batch["image"]) // hosts.count()
+    own = slice(jax.process_index() * own, (jax.process_index() + 1) * own)
+    batch = {key: value[own] for key, value in batch.items()}
     batch = sharding.to_devices(batch, training.mesh)
     state, metrics = training.run(state, batch)
     losses.append(float(metrics["loss"]))
     if gradient is None:  # What the momentum holds after one step.
       (trace,) = (s.trace for s in state.opt_state if hasattr(s, "trace"))
-      leaves = jax.tree.leaves(jax.device_get(trace))
+      whole = sharding.whole(trace, training.mesh)
+      leaves = jax.tree.leaves(jax.device_get(whole))
       gradient = np.concatenate([np.ravel(x) for x in leaves])
   return np.array(losses), gradient
 

@@ -214,19 +214,55 @@ SECTIONS = {
   ),
   "devices": Section(
     "The same on many devices",
-    "Narrow networks of each family, three steps in float32, on meshes of "
+    "Narrow networks of each family, three steps in float64, on meshes of "
     "data x space devices ([scaling](scaling.md)), with parameters whole on "
     "each device or cut over them: the largest relative differences to one "
-    "device, of the losses and of the first gradient (its norm).",
+    "device, of the losses (which are summed in float32) and of the first "
+    "gradient (its norm). "
+    "In float32 rounding moves single units and pooled pixels to the other "
+    "side; tests compare three families so.",
     (
       ("network", "network"),
+      ("processes", "processes"),
       ("data", "data"),
       ("space", "space"),
       ("parameters", "parameters"),
       ("losses", "losses"),
       ("gradient", "gradient"),
     ),
-    script="devices.py same",
+    script="devices.py same; devices.py processes",
+  ),
+  "reduced_bytes": Section(
+    "What a step reduces",
+    "The bytes that the compiled train step's all-reduces sum, against four "
+    "for each parameter, which is the cost model's G ([scaling](scaling.md)). "
+    "The rest are batch norm's statistics and the loss.",
+    (
+      ("network", "network"),
+      ("devices", "devices"),
+      ("4 x parameters", "gradient"),
+      ("reduced", "reduced"),
+      ("ratio", "ratio"),
+    ),
+    script="scaling.py measure",
+  ),
+  "processes": Section(
+    "Steps of several processes",
+    "A U-Net's train step, four images of each process, every process on one "
+    "core (four of them share two). Predicted is the step of one process, "
+    "times the processes on a core, and a reduction of the gradient's bytes "
+    "that is timed alone; efficiency is what is not lost to it.",
+    (
+      ("processes", "processes"),
+      ("cores", "cores"),
+      ("gradient, bytes", "gradient"),
+      ("reduction, ms", "reduction"),
+      ("step predicted, ms", "predicted"),
+      ("step, ms", "step"),
+      ("step / predicted", "ratio"),
+      ("efficiency", "efficiency"),
+    ),
+    script="scaling.py measure",
   ),
   "largest_image": Section(
     "The largest image",

@@ -1,6 +1,6 @@
 """The cost of many devices: the model of docs/scaling.md, and what is measured.
 
-  python benchmarks/scaling.py            bytes and step times, on this machine
+  python benchmarks/scaling.py measure    bytes and step times, on this machine
   python benchmarks/scaling.py predict    the table of the prediction
 
 Bytes: what the compiled train step reduces over 2, 4 and 8 devices, against the
@@ -9,14 +9,33 @@ and what the formula says with the rate at which the same processes reduce.
 """
 
 import argparse
+import functools
 import json
 import math
 import os
-import pathlib
 import re
 import socket
 import subprocess
 import sys
+import time
+
+# Of `measure_bytes`; the processes have one device each.
+if "process" not in sys.argv:
+  os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
+
+import jax  # noqa: E402
+import jax.numpy as jnp  # noqa: E402
+import measure  # noqa: E402
+import numpy as np  # noqa: E402
+import optax  # noqa: E402
+
+import fcnjax  # noqa: E402
+from fcnjax import hosts  # noqa: E402
+from fcnjax.training import (  # noqa: E402
+  sharding,
+  state as states,
+  step as steps,
+)
 
 # What the prediction stands on: float32 parameters, and the milliseconds that a
 # train step of 8 images in bfloat16 took on an H200 (docs/performance.md).
@@ -78,15 +97,6 @@ def predict() -> None:
 
 def _train_step(name, options, size, devices, batch):
   """Returns the compiled train step of a small network, and its arguments."""
-  import functools
-
-  import jax
-  import numpy as np
-  import optax
-
-  import fcnjax
-  from fcnjax.training import sharding, state as states, step as steps
-
   model = fcnjax.create_model(name, num_classes=5, **options)
   mesh = sharding.create_mesh(data=devices, batch_size=batch)
   optimizer = optax.sgd(0.01, momentum=0.9)
@@ -106,7 +116,10 @@ def _train_step(name, options, size, devices, batch):
   )
   train = jax.jit(
     functools.partial(
-      steps.train_step, apply=model.apply, optimizer=optimizer, seed=0
+      sharding.spread(steps.train_step, mesh),
+      apply=model.apply,
+      optimizer=optimizer,
+      seed=0,
     ),
     donate_argnums=0,
     out_shardings=sharding.replicated(mesh),
@@ -140,31 +153,29 @@ NETWORKS = (
 
 def measure_bytes() -> None:
   """Compares what programs reduce with four bytes a parameter."""
-  import jax
-
+  results = measure.Results("reduced_bytes")
   for name, options, size in NETWORKS:
     for devices in (2, 4, 8):
       compiled, state, _ = _train_step(name, options, size, devices, 8)
       count = sum(x.size for x in jax.tree.leaves(state.params))
       reduced = reduced_bytes(compiled.as_text())
-      print(
-        f"{name}, {devices} devices: {reduced:,} bytes reduced, gradient of "
-        f"{4 * count:,}: {reduced / (4 * count):.4f}",
-        flush=True,
+      results.add(
+        {
+          "network": name,
+          "devices": devices,
+          "gradient": 4 * count,
+          "reduced": reduced,
+          "ratio": reduced / (4 * count),
+        }
       )
+      print(results.record["rows"][-1], flush=True)
 
 
 def _seconds(process: int, processes: int, address: str) -> None:
   """One process of several: prints what a step, and its reduction, take."""
-  import time
-
-  import jax
-  import jax.numpy as jnp
-  import numpy as np
-
-  from fcnjax import hosts
-  from fcnjax.training import sharding
-
+  # One core each, as if it were an accelerator; before JAX has threads.
+  cores = sorted(os.sched_getaffinity(0))
+  os.sched_setaffinity(0, {cores[process % len(cores)]})
   if processes > 1:
     hosts.initialize(coordinator=address, processes=processes, process=process)
   # Weak scaling: each process has four images.
@@ -201,7 +212,8 @@ def _seconds(process: int, processes: int, address: str) -> None:
 
 def measure_seconds() -> None:
   """Times 1, 2 and 4 processes that share the cores of this machine."""
-  cores, one = os.cpu_count() or 1, 0.0
+  results = measure.Results("processes")
+  cores, one = len(os.sched_getaffinity(0)), 0.0
   for processes in (1, 2, 4):
     with socket.socket() as free:
       free.bind(("localhost", 0))
@@ -219,24 +231,30 @@ def measure_seconds() -> None:
     found = json.loads(said[0].splitlines()[-1])
     step, reduction = found["step"], found["reduction"]
     one = one or step
-    # The processes share the cores: the same work takes as many times longer.
-    predicted = one * max(1.0, processes / cores)
-    predicted += reduction if processes > 1 else 0.0
-    print(
-      f"{processes} processes on {cores} cores: a step {1000 * step:.1f} ms, "
-      f"predicted {1000 * predicted:.1f}; of it the reduction of "
-      f"{found['gradient']:,} bytes {1000 * reduction:.1f} ms",
-      flush=True,
+    # Those that share a core take as many times longer.
+    compute = one * max(1.0, processes / cores)
+    predicted = compute + (reduction if processes > 1 else 0.0)
+    results.add(
+      {
+        "processes": processes,
+        "cores": min(processes, cores),
+        "gradient": found["gradient"],
+        "reduction": 1000 * reduction if processes > 1 else 0.0,
+        "predicted": 1000 * predicted,
+        "step": 1000 * step,
+        "ratio": step / predicted,
+        "efficiency": compute / step,
+      }
     )
+    print(results.record["rows"][-1], flush=True)
 
 
 def main() -> None:
   """Measures, or predicts; see above."""
-  parser = argparse.ArgumentParser(description=__doc__)
-  parser.add_argument("what", nargs="?", default="measure")
-  parser.add_argument("more", nargs="*")
+  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser.add_argument("what", choices=("measure", "predict", "process"))
+  parser.add_argument("more", nargs="*", help=argparse.SUPPRESS)
   arguments = parser.parse_args()
-  sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
   if arguments.what == "predict":
     predict()
   elif arguments.what == "process":
@@ -244,8 +262,6 @@ def main() -> None:
     _seconds(int(process), int(processes), address)
   else:
     measure_seconds()
-    os.environ["JAX_PLATFORMS"] = "cpu"
-    os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
     measure_bytes()
 
 

@@ -11,7 +11,7 @@ from jax import lax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from fcnjax.ops import row_blocks, windows as windows_lib, winograd
+from fcnjax.ops import row_blocks, spatial, windows as windows_lib, winograd
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
 
@@ -72,9 +72,19 @@ def _conv_fwd(x, kernel, geometry, passes):
 
 
 def _conv_bwd(geometry, passes, kept, cotangent):
+  x, kernel = kept
+  like = jax.ShapeDtypeStruct(kernel.shape, kernel.dtype)
   return (
     _image_gradient(*kept, cotangent, geometry, passes.image_gradient),
-    _kernel_gradient(*kept, cotangent, geometry, passes.kernel_gradient),
+    # Added once over devices: not in each block of rows, nor in Winograd's
+    # domain, where it is larger.
+    spatial.summed(
+      lambda x, cotangent: _kernel_gradient(
+        x, like, cotangent, geometry, passes.kernel_gradient
+      ),
+      x,
+      cotangent,
+    ),
   )
 
 

@@ -1,4 +1,4 @@
-"""Maps whose rows are spread over devices.
+"""Maps whose rows are spread over devices, and sums over spread examples.
 
 Within `jax.sharding.use_abstract_mesh(mesh)`, of a mesh that has an axis
 "space", the operators here compute each device's rows by themselves, of those
@@ -36,6 +36,29 @@ def parts() -> int:
   mesh = jax.sharding.get_abstract_mesh()
   kinds = dict(zip(mesh.axis_names, mesh.axis_types))
   return mesh.shape[ROWS] if kinds.get(ROWS) == AxisType.Auto else 1
+
+
+def summed(function: Callable[..., Array], *maps: Array) -> Array:
+  """Returns what a function sums over examples and pixels, of all devices.
+
+  Each device sums its own examples, and the sums are added once. Of a sum that
+  is made in a loop, XLA would add those of every turn over the devices.
+
+  Args:
+    function: (*maps) -> an array without an axis of examples.
+    *maps: [b, ...], in which XLA may have spread b over "data".
+  """
+  mesh = jax.sharding.get_abstract_mesh()
+  kinds = dict(zip(mesh.axis_names, mesh.axis_types))
+  devices = mesh.shape[EXAMPLES] if kinds.get(EXAMPLES) == AxisType.Auto else 1
+  if devices == 1 or any(x.shape[0] % devices for x in maps):
+    return function(*maps)
+  return jax.shard_map(
+    lambda *own: lax.psum(function(*own), EXAMPLES),
+    in_specs=PartitionSpec(EXAMPLES),
+    out_specs=PartitionSpec(),
+    check_vma=False,
+  )(*maps)
 
 
 class Maps(NamedTuple):

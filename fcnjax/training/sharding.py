@@ -178,13 +178,13 @@ def whole(tree: Any, mesh: Mesh) -> Any:
 def spread(
   function: Callable[..., Any], mesh: Mesh | None
 ) -> Callable[..., Any]:
-  """Returns a function whose operators know over what rows are spread.
+  """Returns a function whose operators know over what their maps are spread.
 
   Args:
     function: to be traced: a train step, a network.
-    mesh: of the run; None, or one of "data" alone, changes nothing.
+    mesh: of the run; None, or one of a single device, changes nothing.
   """
-  if mesh is None or mesh.shape[spatial.ROWS] == 1:
+  if mesh is None or mesh.size == 1:
     return function
 
   @functools.wraps(function)

@@ -94,6 +94,22 @@ def test_the_same_losses_on_every_mesh():
     )
 
 
+def test_a_step_reduces_its_gradient_once():
+  """Four bytes a parameter; not in each block of rows, nor as Winograd has it.
+
+  What docs/scaling.md predicts stands on this.
+  """
+  model = models.create_model("unet_same", num_classes=3, width=8, depth=2)
+  size = (64, 64)
+  variables = spreading.variables_of(model, size)
+  batch = spreading.batch_of(model, variables, size, count=4)
+  spread = spreading.Spread(model, variables, batch, data=4)
+  parameters = sum(x.size for x in jax.tree.leaves(variables["params"]))
+  reduced = spread.collectives("all-reduce")
+  # Besides, the loss and the pixels that count.
+  assert parameters < sum(reduced) <= parameters + 4
+
+
 def _shapes(*sizes):
   params = {str(n): np.zeros(s, np.float32) for n, s in enumerate(sizes)}
   return jax.eval_shape(
