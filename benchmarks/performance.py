@@ -243,19 +243,22 @@ SECTIONS = {
       ("4 x parameters", "gradient"),
       ("reduced", "reduced"),
       ("ratio", "ratio"),
+      ("all-reduces", "messages"),
     ),
     script="scaling.py measure",
   ),
   "processes": Section(
     "Steps of several processes",
     "A U-Net's train step, four images of each process, every process on one "
-    "core (four of them share two). Predicted is the step of one process, "
-    "times the processes on a core, and a reduction of the gradient's bytes "
-    "that is timed alone; efficiency is what is not lost to it.",
+    "core (four of them share two). Computing is a step of the process's own "
+    "images, while the others do theirs; the reduction is one of as many "
+    "bytes as the gradient has; predicted is their sum, and efficiency what "
+    "part of a step computes.",
     (
       ("processes", "processes"),
       ("cores", "cores"),
       ("gradient, bytes", "gradient"),
+      ("computing, ms", "compute"),
       ("reduction, ms", "reduction"),
       ("step predicted, ms", "predicted"),
       ("step, ms", "step"),

@@ -95,10 +95,17 @@ def predict() -> None:
     print(f"| {' | '.join(row)} |")
 
 
-def _train_step(name, options, size, devices, batch):
-  """Returns the compiled train step of a small network, and its arguments."""
+def _train_step(name, options, size, mesh, local):
+  """Returns a compiled train step, and its arguments.
+
+  Args:
+    name: of the network.
+    options: its words.
+    size: of the images.
+    mesh: where it runs.
+    local: images of this process.
+  """
   model = fcnjax.create_model(name, num_classes=5, **options)
-  mesh = sharding.create_mesh(data=devices, batch_size=batch)
   optimizer = optax.sgd(0.01, momentum=0.9)
 
   @functools.partial(jax.jit, out_shardings=sharding.replicated(mesh))
@@ -106,7 +113,6 @@ def _train_step(name, options, size, devices, batch):
     image = np.zeros((1, *size, 3), np.float32)
     return states.create(model.init(jax.random.key(0), image), optimizer)
 
-  local = batch // jax.process_count()
   data = sharding.to_devices(
     {
       "image": np.ones((local, *size, 3), np.float32),
@@ -131,16 +137,17 @@ def _train_step(name, options, size, devices, batch):
 _BYTES = {"f32": 4, "s32": 4, "u32": 4, "pred": 1, "bf16": 2}
 
 
-def reduced_bytes(program: str) -> int:
-  """Returns the bytes of all results of the program's all-reduces."""
-  total = 0
+def reduced(program: str) -> tuple[int, int]:
+  """Returns how many all-reduces a program has, and the bytes they sum."""
+  number, total = 0, 0
   for line in program.splitlines():
     found = re.search(r"= (.*?) all-reduce(?:-start)?\(", line)
     if found:
+      number += 1
       for kind, shape in re.findall(r"(\w+)\[([\d,]*)\]", found[1]):
         sides = [int(side) for side in shape.split(",") if side]
         total += _BYTES[kind] * math.prod(sides)
-  return total
+  return number, total
 
 
 NETWORKS = (
@@ -155,65 +162,68 @@ def measure_bytes() -> None:
   """Compares what programs reduce with four bytes a parameter."""
   results = measure.Results("reduced_bytes")
   for name, options, size in NETWORKS:
-    for devices in (2, 4, 8):
-      compiled, state, _ = _train_step(name, options, size, devices, 8)
+    for devices in (2, 8):
+      mesh = sharding.create_mesh(data=devices, batch_size=8)
+      compiled, state, _ = _train_step(name, options, size, mesh, 8)
       count = sum(x.size for x in jax.tree.leaves(state.params))
-      reduced = reduced_bytes(compiled.as_text())
+      number, total = reduced(compiled.as_text())
       results.add(
         {
           "network": name,
           "devices": devices,
           "gradient": 4 * count,
-          "reduced": reduced,
-          "ratio": reduced / (4 * count),
+          "reduced": total,
+          "ratio": total / (4 * count),
+          "messages": number,
         }
       )
       print(results.record["rows"][-1], flush=True)
 
 
 def _seconds(process: int, processes: int, address: str) -> None:
-  """One process of several: prints what a step, and its reduction, take."""
+  """One process of several: prints what its steps and a reduction take.
+
+  All do the same at the same time, so that what they take from each other as
+  neighbours on one machine is in each figure: a step of its own four images,
+  without the others; a step of all images; a reduction of as many bytes.
+  """
   # One core each, as if it were an accelerator; before JAX has threads.
   cores = sorted(os.sched_getaffinity(0))
   os.sched_setaffinity(0, {cores[process % len(cores)]})
   if processes > 1:
     hosts.initialize(coordinator=address, processes=processes, process=process)
-  # Weak scaling: each process has four images.
-  step, state, data = _train_step(
-    "unet_same", {"width": 16, "depth": 4}, (96, 96), processes, 4 * processes
-  )
+  mesh = sharding.create_mesh(data=processes, batch_size=4 * processes)
+  network = ("unet_same", {"width": 16, "depth": 4}, (96, 96))
+  alone, own, own_data = _train_step(*network, mesh.local_mesh, 4)
+  step, state, data = _train_step(*network, mesh, 4)
   count = sum(x.size for x in jax.tree.leaves(state.params))
-  times = []
-  for _ in range(12):
-    began = time.perf_counter()
-    state, metrics = step(state, data)
-    jax.block_until_ready(metrics)
-    times.append(time.perf_counter() - began)
-  mesh = sharding.create_mesh(data=processes, batch_size=processes)
   rows = {"x": np.ones((1, count), np.float32)}
   values = sharding.to_devices(rows, mesh)["x"]
   total = jax.jit(
     lambda x: jnp.sum(x, axis=0), out_shardings=sharding.replicated(mesh)
   )
-  reductions = []
+  times: dict[str, list[float]] = {"compute": [], "step": [], "reduction": []}
   for _ in range(12):
-    hosts.wait("reduction")
-    began = time.perf_counter()
-    jax.block_until_ready(total(values))
-    reductions.append(time.perf_counter() - began)
+    for name, kept in times.items():
+      hosts.wait(name)
+      began = time.perf_counter()
+      if name == "compute":
+        own, done = alone(own, own_data)
+      elif name == "step":
+        state, done = step(state, data)
+      else:
+        done = total(values)
+      jax.block_until_ready(done)
+      kept.append(time.perf_counter() - began)
   if hosts.is_first():
-    found = {
-      "step": float(np.median(times[2:])),
-      "reduction": float(np.median(reductions[2:])),
-      "gradient": 4 * count,
-    }
-    print(json.dumps(found))
+    found = {name: float(np.median(kept[2:])) for name, kept in times.items()}
+    print(json.dumps({**found, "gradient": 4 * count}))
 
 
 def measure_seconds() -> None:
   """Times 1, 2 and 4 processes that share the cores of this machine."""
   results = measure.Results("processes")
-  cores, one = len(os.sched_getaffinity(0)), 0.0
+  cores = len(os.sched_getaffinity(0))
   for processes in (1, 2, 4):
     with socket.socket() as free:
       free.bind(("localhost", 0))
@@ -229,21 +239,18 @@ def measure_seconds() -> None:
     ]
     said = [process.communicate()[0] for process in started]
     found = json.loads(said[0].splitlines()[-1])
-    step, reduction = found["step"], found["reduction"]
-    one = one or step
-    # Those that share a core take as many times longer.
-    compute = one * max(1.0, processes / cores)
-    predicted = compute + (reduction if processes > 1 else 0.0)
+    predicted = found["compute"] + (processes > 1) * found["reduction"]
     results.add(
       {
         "processes": processes,
         "cores": min(processes, cores),
         "gradient": found["gradient"],
-        "reduction": 1000 * reduction if processes > 1 else 0.0,
+        "compute": 1000 * found["compute"],
+        "reduction": 1000 * (processes > 1) * found["reduction"],
         "predicted": 1000 * predicted,
-        "step": 1000 * step,
-        "ratio": step / predicted,
-        "efficiency": compute / step,
+        "step": 1000 * found["step"],
+        "ratio": found["step"] / predicted,
+        "efficiency": found["compute"] / found["step"],
       }
     )
     print(results.record["rows"][-1], flush=True)

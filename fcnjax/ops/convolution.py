@@ -114,9 +114,9 @@ def conv(
     "space_to_batch" if possible, and "patches" for kernels of more places than
     `SMALL_KERNEL` over `PATCHES_CHANNELS` or more channels, all patches within
     `PATCHES_BYTES`; else "native". Maps that are padded by more than the kernel
-    reaches are padded first there (docs/decisions.md says why). Where rows are
-    spread over devices (see `spatial`), that is chosen for each device's rows;
-    if these do not divide, "matrix" or "native".
+    reaches are padded first there (docs/decisions.md says why). Where maps are
+    spread over devices (see `spatial`), that is chosen for each device's part;
+    if rows do not divide, "matrix" or "native".
 
   Args:
     x: features.
@@ -302,6 +302,7 @@ def _fastest(x, kernel, stride, padding, rate, possible):
   if platform not in ("cpu", "gpu") or not possible["patches"]:
     return "native", None
   (b, h, w, c), (kh, kw, _, d) = x.shape, kernel.shape
+  b = spatial.own_examples(b)
   rows, columns = (
     (n + sum(p) - (k - 1) * r - 1) // s + 1
     for n, p, k, r, s in zip((h, w), padding, (kh, kw), rate, stride)

@@ -38,6 +38,22 @@ def parts() -> int:
   return mesh.shape[ROWS] if kinds.get(ROWS) == AxisType.Auto else 1
 
 
+def own_examples(count: int) -> int:
+  """Returns how many of so many examples each device has here.
+
+  That is so for what says what is fastest, or fits, on one device.
+  """
+  devices = _over_examples()
+  return count if count % devices else count // devices
+
+
+def _over_examples():
+  """Returns over how many devices XLA may spread examples here."""
+  mesh = jax.sharding.get_abstract_mesh()
+  kinds = dict(zip(mesh.axis_names, mesh.axis_types))
+  return mesh.shape[EXAMPLES] if kinds.get(EXAMPLES) == AxisType.Auto else 1
+
+
 def summed(function: Callable[..., Array], *maps: Array) -> Array:
   """Returns what a function sums over examples and pixels, of all devices.
 
@@ -48,9 +64,7 @@ def summed(function: Callable[..., Array], *maps: Array) -> Array:
     function: (*maps) -> an array without an axis of examples.
     *maps: [b, ...], in which XLA may have spread b over "data".
   """
-  mesh = jax.sharding.get_abstract_mesh()
-  kinds = dict(zip(mesh.axis_names, mesh.axis_types))
-  devices = mesh.shape[EXAMPLES] if kinds.get(EXAMPLES) == AxisType.Auto else 1
+  devices = _over_examples()
   if devices == 1 or any(x.shape[0] % devices for x in maps):
     return function(*maps)
   return jax.shard_map(

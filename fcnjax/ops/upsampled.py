@@ -47,7 +47,7 @@ def uses_tiles(
   """Returns whether scores of `shape` are taken to `size` by tiles.
 
   "auto": where that is growing, and the result has at least `least` bytes on a
-  CPU, or `ELSEWHERE_BYTES` on another platform. Of rows that are spread over
+  CPU, or `ELSEWHERE_BYTES` on another platform. Of maps that are spread over
   devices those of each device count, and tiles need rows that divide.
 
   Args:
@@ -68,7 +68,8 @@ def uses_tiles(
   grows = size[0] > shape[1] and size[1] > shape[2]
   on_cpu = jax.default_backend() == "cpu"
   least = least if on_cpu else ELSEWHERE_BYTES
-  return grows and 4 * shape[0] * shape[3] * math.prod(size) >= least * parts
+  count = spatial.own_examples(shape[0])
+  return grows and 4 * count * shape[3] * math.prod(size) >= least * parts
 
 
 def map_tiles(

@@ -349,6 +349,12 @@ def test_a_batch_that_does_not_divide(capsys, folder):
   )
 
 
+def test_rows_that_do_not_divide_over_the_devices(capsys, folder):
+  words = ["--config.mesh.space=8", "--config.mesh.data=1"]
+  words += ["--config.model.options.depth=2", "--config.data.transforms=()"]
+  _fails(capsys, folder, "40", "32 or 64 rows", more=words)
+
+
 def test_evaluate_and_predict_without_a_run(capsys, tmp_path):
   for command in (
     ["evaluate", f"--workdir={tmp_path}"],

@@ -15,6 +15,7 @@ from fcnjax.ops import (
   resizing,
   spatial,
   transposed,
+  upsampled,
 )
 from fcnjax.training import sharding
 
@@ -218,3 +219,25 @@ def test_rows_are_spread_only_where_a_mesh_says_so():
 
   jax.eval_shape(sharding.spread(outer, mesh), np.zeros(MAP, np.float32))
   assert counts == [4, 1]
+
+
+def test_what_is_fastest_is_asked_of_a_devices_part():
+  """The batch of eight devices takes the forms that one takes an eighth of."""
+
+  def chosen(count):
+    x = jax.ShapeDtypeStruct((count, 256, 256, 64), np.float32)
+    kernel = jax.ShapeDtypeStruct((3, 3, 64, 64), np.float32)
+    possible = dict.fromkeys(("patches", "row_blocks", "winograd"), True)
+    possible |= {"matrix": False, "space_to_batch": False}
+    words = (x, kernel, (1, 1), ((1, 1), (1, 1)), (1, 1), possible)
+    tiles = upsampled.uses_tiles(
+      (count, 64, 64, 19), (256, 256), "auto", least=upsampled.LOSS_BYTES
+    )
+    return convolution._fastest(*words), tiles
+
+  one, eight = chosen(1), chosen(8)
+  assert one[0] != eight[0]
+  assert one[1] != eight[1]
+  mesh = sharding.create_mesh(data=8, batch_size=8)
+  assert sharding.spread(chosen, mesh)(8) == one
+  assert sharding.spread(chosen, mesh)(12) == chosen(12)  # are not spread
