@@ -245,15 +245,15 @@ SECTIONS = {
       ("ratio", "ratio"),
       ("all-reduces", "messages"),
     ),
-    script="scaling.py measure",
+    script="scaling.py bytes",
   ),
   "processes": Section(
     "Steps of several processes",
     "A U-Net's train step, four images of each process, every process on one "
     "core (four of them share two). Computing is a step of the process's own "
     "images, while the others do theirs; the reduction is one of as many "
-    "bytes as the gradient has; predicted is their sum, and efficiency what "
-    "part of a step computes.",
+    "arrays and bytes as the gradient has; predicted is their sum, and "
+    "efficiency what part of a step computes.",
     (
       ("processes", "processes"),
       ("cores", "cores"),
@@ -265,7 +265,7 @@ SECTIONS = {
       ("step / predicted", "ratio"),
       ("efficiency", "efficiency"),
     ),
-    script="scaling.py measure",
+    script="scaling.py steps",
   ),
   "largest_image": Section(
     "The largest image",

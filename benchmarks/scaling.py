@@ -1,6 +1,7 @@
 """The cost of many devices: the model of docs/scaling.md, and what is measured.
 
-  python benchmarks/scaling.py measure    bytes and step times, on this machine
+  python benchmarks/scaling.py bytes      of all-reduces, in compiled programs
+  python benchmarks/scaling.py steps      their times, on this machine
   python benchmarks/scaling.py predict    the table of the prediction
 
 Bytes: what the compiled train step reduces over 2, 4 and 8 devices, against the
@@ -37,17 +38,21 @@ from fcnjax.training import (  # noqa: E402
   step as steps,
 )
 
-# What the prediction stands on: float32 parameters, and the milliseconds that a
-# train step of 8 images in bfloat16 took on an H200 (docs/performance.md).
+# What the prediction stands on: float32 parameters, layers of batch norm, and
+# the milliseconds that a train step of 8 images in bfloat16 took on an H200
+# (docs/performance.md).
 MEASURED = {
-  "unet": (31_033_045, 16.1),
-  "segnet_vgg16": (29_455_125, 16.6),
-  "fcn8s_vgg16": (134_362_751, 18.1),
-  "deeplabv3p_xception65": (41_055_413, 40.3),
+  "unet": (31_033_045, 0, 16.1),
+  "segnet_vgg16": (29_455_125, 26, 16.6),
+  "fcn8s_vgg16": (134_362_751, 0, 18.1),
+  "deeplabv3p_xception65": (41_055_413, -1, 40.3),
 }
+# Reductions that wait for each other: of a layer's moments, which are taken one
+# after the other, and of what its gradient sums.
+OF_A_NORM = 3
 # Assumed, of machines with eight accelerators: bytes a second that each sends
 # within one and between two, and seconds that one stage of a reduction takes.
-MACHINE = {"each": 8, "inside": 400e9, "outside": 45e9, "stage": 15e-6}
+MACHINE = {"each": 8, "inside": 400e9, "outside": 45e9, "stage": 5e-6}
 
 
 def reduction_seconds(
@@ -83,15 +88,18 @@ def reduction_seconds(
 def predict() -> None:
   """Prints the table of docs/scaling.md."""
   counts = (8, 16, 64, 256, 1024)
-  print("| network | gradient, MB | step of one, ms |", end="")
+  print("| network | gradient, MB | batch norms | step of one, ms |", end="")
   print("".join(f" {count} |" for count in counts))
-  print("|---" * (3 + len(counts)) + "|")
-  for name, (parameters, ms) in MEASURED.items():
+  print("|---" * (4 + len(counts)) + "|")
+  for name, (parameters, norms, ms) in MEASURED.items():
     cells = []
     for count in counts:
-      reduced = 1000 * reduction_seconds(4 * parameters, count, **MACHINE)
-      cells.append(f"{reduced:.1f} ms, {100 * ms / (ms + reduced):.0f} %")
-    row = [f"`{name}`", f"{4 * parameters / 1e6:.0f}", f"{ms}", *cells]
+      gradient = reduction_seconds(4 * parameters, count, **MACHINE)
+      small = reduction_seconds(0, count, **MACHINE)
+      lost = 1000 * (gradient + norms * OF_A_NORM * small)
+      cells.append(f"{lost:.1f} ms, {100 * ms / (ms + lost):.0f} %")
+    row = [f"`{name}`", f"{4 * parameters / 1e6:.0f}", str(norms), f"{ms}"]
+    row += cells
     print(f"| {' | '.join(row)} |")
 
 
@@ -185,7 +193,8 @@ def _seconds(process: int, processes: int, address: str) -> None:
 
   All do the same at the same time, so that what they take from each other as
   neighbours on one machine is in each figure: a step of its own four images,
-  without the others; a step of all images; a reduction of as many bytes.
+  without the others; a step of all images; a reduction of as many arrays and
+  bytes as the gradient has.
   """
   # One core each, as if it were an accelerator; before JAX has threads.
   cores = sorted(os.sched_getaffinity(0))
@@ -193,14 +202,19 @@ def _seconds(process: int, processes: int, address: str) -> None:
   if processes > 1:
     hosts.initialize(coordinator=address, processes=processes, process=process)
   mesh = sharding.create_mesh(data=processes, batch_size=4 * processes)
-  network = ("unet_same", {"width": 16, "depth": 4}, (96, 96))
+  network = ("unet_same", {"width": 16, "depth": 3}, (96, 96))
   alone, own, own_data = _train_step(*network, mesh.local_mesh, 4)
   step, state, data = _train_step(*network, mesh, 4)
   count = sum(x.size for x in jax.tree.leaves(state.params))
-  rows = {"x": np.ones((1, count), np.float32)}
-  values = sharding.to_devices(rows, mesh)["x"]
+  values = jax.tree.map(
+    lambda x: hosts.spread(
+      np.ones((1, *x.shape), np.float32), sharding.by_example(mesh)
+    ),
+    state.params,
+  )
   total = jax.jit(
-    lambda x: jnp.sum(x, axis=0), out_shardings=sharding.replicated(mesh)
+    lambda tree: jax.tree.map(lambda x: jnp.sum(x, axis=0), tree),
+    out_shardings=sharding.replicated(mesh),
   )
   times: dict[str, list[float]] = {"compute": [], "step": [], "reduction": []}
   for _ in range(12):
@@ -259,7 +273,7 @@ def measure_seconds() -> None:
 def main() -> None:
   """Measures, or predicts; see above."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-  parser.add_argument("what", choices=("measure", "predict", "process"))
+  parser.add_argument("what", choices=("bytes", "steps", "predict", "process"))
   parser.add_argument("more", nargs="*", help=argparse.SUPPRESS)
   arguments = parser.parse_args()
   if arguments.what == "predict":
@@ -267,8 +281,9 @@ def main() -> None:
   elif arguments.what == "process":
     process, processes, address = arguments.more
     _seconds(int(process), int(processes), address)
-  else:
+  elif arguments.what == "steps":
     measure_seconds()
+  else:
     measure_bytes()
 
 

@@ -71,6 +71,7 @@ class Checkpoints:
     self._saving: futures.Future[None] | None = None
     self._sound: set[int] = set()
     self._scores: dict[int, float | None] = {}
+    self._evaluated: dict[int, bool] = {}  # of the first process
     self.damaged: dict[int, str] = {}  # step -> what is wrong, in words
     self._scores = dict(hosts.of_first(self._opened))
 
@@ -89,7 +90,11 @@ class Checkpoints:
     found = []
     for step in sorted(names | set(self.incomplete)):
       try:
-        found.append((step, seals.read(self._place(step))["mean_iou"]))
+        seal = seals.read(self._place(step))
+        found.append((step, seal["mean_iou"]))
+        self._evaluated[step] = seal.get(
+          "evaluated", seal["mean_iou"] is not None
+        )
       except seals.BrokenError as error:
         self._pass_over(step, error)
     return found
@@ -178,15 +183,25 @@ class Checkpoints:
     if self._writing:
       _rename(self._folder(step), _free_name(self.directory, step))
 
+  def evaluated(self, step: int) -> bool:
+    """Whether a step was evaluated before it was saved."""
+    return hosts.of_first(lambda: self._evaluated[step])
+
   def save(
-    self, step: int, state: Any, *, mean_iou: float | None = None
+    self,
+    step: int,
+    state: Any,
+    *,
+    mean_iou: float | None = None,
+    evaluated: bool = False,
   ) -> None:
     """Begins to save; a save before it is waited for and its failure raised.
 
     Args:
       step: one that was saved before is replaced.
       state: tree of arrays; is copied before this returns.
-      mean_iou: of the state, if it was evaluated.
+      mean_iou: of the state; None if it was not evaluated, or has none.
+      evaluated: whether it was.
 
     Raises:
       SaveError: if it could not be written.
@@ -203,21 +218,22 @@ class Checkpoints:
     except Exception as error:
       raise self._failed(step, error) from error
     self._saving = self._thread.submit(
-      self._complete, step, part, writing, mean_iou
+      self._complete, step, part, writing, mean_iou, evaluated
     )
 
-  def _complete(self, step, part, writing, mean_iou) -> None:
+  def _complete(self, step, part, writing, mean_iou, evaluated) -> None:
     """Seals what Orbax has written and gives it its name; for the thread."""
     try:
       writing.result()
       if hosts.is_first():
-        seals.write(part, {"step": step, "mean_iou": mean_iou})
+        facts = {"step": step, "mean_iou": mean_iou, "evaluated": evaluated}
+        seals.write(part, facts)
         replaced = self._begin_to_delete(step)
         _rename(part, self._folder(step))
         shutil.rmtree(replaced, ignore_errors=True)
     except Exception as error:
       raise self._failed(step, error) from error
-    self._scores[step] = mean_iou
+    self._scores[step], self._evaluated[step] = mean_iou, evaluated
     self._sound.add(step)
     for old in self._superfluous():
       del self._scores[old]

@@ -18,6 +18,7 @@ import itertools
 import json
 import os
 import pathlib
+import re
 import signal
 import sys
 import threading
@@ -36,11 +37,11 @@ HEARTBEAT = 30
 START = 300
 # Seconds that a process which ends by an error waits for the others to do so.
 LEAVE = 5
-# What JAX's errors begin with where a collective fails.
-_LOST = (
-  *("ABORTED", "CANCELLED", "DEADLINE_EXCEEDED", "INTERNAL"),
-  *("UNAVAILABLE", "UNKNOWN:"),
-)
+# What JAX's errors begin with where a collective fails; or, if they speak of
+# what connects the processes, may begin with.
+_LOST = ("ABORTED", "CANCELLED", "DEADLINE_EXCEEDED", "UNAVAILABLE")
+_PERHAPS_LOST = ("INTERNAL", "UNKNOWN:")
+_CONNECTION = re.compile("gloo|nccl|connection|coordination|heartbeat", re.I)
 
 
 class LostError(errors.Stopped):
@@ -102,9 +103,9 @@ def _aborted(number: int) -> None:
   """
   del number
   line = (
-    "fcnjax: JAX has ended this process (see above): another one of the run "
-    "has ended, or cannot be reached; start all again: a training resumes from "
-    "its last checkpoint.\n"
+    "fcnjax: JAX has ended this process (see above), as it does when another "
+    "one of the run has ended or cannot be reached; start all again: a "
+    "training resumes from its last checkpoint.\n"
   )
   os.write(2, line.encode())
   os._exit(errors.Stopped.code)
@@ -133,7 +134,10 @@ def lost(error: BaseException) -> LostError | None:
   while cause is not None:
     words = " ".join(str(cause).split())
     runtime = isinstance(cause, jax.errors.JaxRuntimeError | ValueError)
-    if runtime and words.startswith(_LOST):
+    if runtime and (
+      words.startswith(_LOST)
+      or (words.startswith(_PERHAPS_LOST) and _CONNECTION.search(words))
+    ):
       return LostError(
         "another process of the run has ended, or cannot be reached "
         f"({words[:200]}); see what it said, and start all again: a training "

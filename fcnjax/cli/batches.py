@@ -148,9 +148,16 @@ def path(
     begun: the path of the run in the workdir, or None.
 
   Raises:
-    InputError: if the run began with tf.data, and TensorFlow is missing.
+    InputError: if the run began with tf.data, and TensorFlow is missing; or
+      with what is unknown.
   """
   data = config.data
+  if begun not in (None, *PATHS):
+    raise errors.InputError(
+      f"config.json: resolved.batches is {begun!r}, not one of "
+      f"{', '.join(PATHS)}: the file was damaged or changed by hand; correct "
+      "it."
+    )
   if data.resident != "auto":
     return "resident" if data.resident == "on" else "tf.data"
   if begun == "tf.data" and not _has_tensorflow():

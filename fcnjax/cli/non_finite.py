@@ -1,9 +1,10 @@
 """What a run does about a step whose loss is infinite or not a number."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import pathlib
 from typing import Any
 
+import jax
 import numpy as np
 
 from fcnjax import errors, hosts
@@ -85,8 +86,19 @@ def _local(array: Any) -> np.ndarray:
   """Returns the examples of a global array that this process holds."""
   if array.is_fully_addressable:
     return np.asarray(array)
-  own = {shard.index[0].start: shard.data for shard in array.addressable_shards}
-  return np.concatenate([np.asarray(own[start]) for start in sorted(own)])
+  return _joined(array.addressable_shards)
+
+
+def _joined(shards: Sequence[jax.Shard]) -> np.ndarray:
+  """Returns whole examples of their parts: [examples, rows, ...]."""
+  own: dict[int, dict[int, np.ndarray]] = {}
+  for shard in shards:
+    example, row = (part.start or 0 for part in (*shard.index, slice(0))[:2])
+    own.setdefault(example, {})[row] = np.asarray(shard.data)
+  rows = [[own[e][row] for row in sorted(own[e])] for e in sorted(own)]
+  return np.concatenate(
+    [x[0] if len(x) == 1 else np.concatenate(x, axis=1) for x in rows]
+  )
 
 
 def lower_rate(state: Any, error: errors.Stopped, times: int) -> Any:

@@ -1,10 +1,12 @@
 """fcnjax train: one run from its config to its report, top to bottom."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 import contextlib
 import functools
 import itertools
 import pathlib
+import signal
+import sys
 from typing import Any
 
 import jax
@@ -68,10 +70,37 @@ def run(
       written or a step is made, as far as can be known then.
     Stopped: the run ended before its last step; see `errors` and `loop`.
   """
-  with contextlib.ExitStack() as resources:
+  with _terminable(), contextlib.ExitStack() as resources:
     done = _run(config, path, resources, profile=profile, debug=debug)
-  if done is not None:
-    evaluate_command.report(path, **done)
+    if done is not None:
+      evaluate_command.report(path, **done)
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+  """Ends by SIGTERM with its code where no steps are made; `fit` saves first.
+
+  Raises:
+    Terminated: where the signal came; later ones are ignored while it is left.
+  """
+
+  def end(number, frame):
+    del frame
+    signal.signal(number, signal.SIG_IGN)
+    raise errors.Terminated(
+      "SIGTERM while no step was being made: what is saved stays; the same "
+      "command resumes."
+    )
+
+  try:
+    before = signal.signal(signal.SIGTERM, end)
+  except ValueError:  # Not in the main thread: the caller's business.
+    yield
+    return
+  try:
+    yield
+  finally:
+    signal.signal(signal.SIGTERM, before)
 
 
 def _run(
@@ -160,11 +189,12 @@ def _run(
     placement,
   )
 
+  def check_workdir():
+    return workdir.check(path, config, classes=classes, colors=train.colors)
+
   # 3. The workdir; and, since it takes longest of what may end in an error,
   #    then only whether the masks can be trained on.
-  record, changes = hosts.of_first(
-    lambda: workdir.check(path, config, classes=classes, colors=train.colors)
-  )
+  hosts.of_first(check_workdir)
 
   def check_masks():
     skip = config.data.on_bad_example == "skip"
@@ -189,6 +219,8 @@ def _run(
       every=config.keep_every,
     )
   )
+  # Another run may have begun here while the masks were read.
+  record, changes = hosts.of_first(check_workdir)
   latest = saved.latest
   workdir.tell_of_damage(saved)
   finished = latest is not None and latest >= config.steps
@@ -237,7 +269,8 @@ def _run(
   )
   train_step = make_step(
     functools.partial(
-      sharding.spread(steps.train_step, mesh),
+      # checkify cannot look into what each device computes by itself.
+      steps.train_step if debug else sharding.spread(steps.train_step, mesh),
       apply=model.apply,
       optimizer=optimizer,
       seed=config.seed,
@@ -268,7 +301,6 @@ def _run(
       panels = validation.panels(config, predict, val)
       writer.images(step, "val", panels)
       overlays.save(path / "overlays", panels)
-    # Last: by this line the run knows that the step was evaluated.
     writer.write(step, "val", figures | {"iou": scores["iou"]})
     line = "  ".join(f"{n} {figures[n]:.4f}" for n in FIGURES[:2])
     progress.say(f"step {step}/{config.steps}  val {line}")
@@ -281,7 +313,7 @@ def _run(
     if score is not None and not np.isfinite(score):
       score = None  # Nothing but ignored pixels: no candidate for the best.
     writer.sync()  # A checkpoint must not outlast its lines.
-    saved.save(step, state, mean_iou=score)
+    saved.save(step, state, mean_iou=score, evaluated=figures is not None)
 
   recording = sharding.spread(model.clone(bn_momentum=0.0).apply, mesh)
 
@@ -315,7 +347,9 @@ def _run(
     print(f"compiling the first step{slow}", flush=True)
   dog = resources.enter_context(
     watchdog.Watchdog(
-      config.watchdog_seconds, progress.say, path / hosts.named("hang.txt")
+      config.watchdog_seconds,
+      progress.say if main else functools.partial(print, file=sys.stderr),
+      path / hosts.named("hang.txt"),
     )
   )
   most = device_memory.limit()
@@ -331,8 +365,12 @@ def _run(
   while True:
     start = int(state.step)
     due = start % config.eval_every == 0 or start == config.steps
-    writer = writers.Writer(path, resume=start, active=main)
-    trace = traces.Trace(path / "profile" if profile else None, first=start)
+    evaluated = not due or start == 0 or saved.evaluated(start)
+    writer = writers.Writer(
+      path, resume=start, evaluated=evaluated, active=main
+    )
+    folder = path / "profile" if profile and main else None
+    trace = traces.Trace(folder, first=start)
     with (
       contextlib.closing(batches),
       contextlib.closing(writer),
@@ -356,11 +394,7 @@ def _run(
           non_finite=non_finite.handler(
             policy, path / "nonfinite", training_batches, progress
           ),
-          evaluate_first=start > 0
-          and due
-          and not hosts.of_first(
-            functools.partial(writers.has, path / "metrics.jsonl", start, "val")
-          ),
+          evaluate_first=not evaluated,
           at=dog.at,
           trace=trace,
           more=training_batches.figures,
@@ -380,6 +414,7 @@ def _run(
   saved.wait()
 
   # 8. The best checkpoint, on the test split or else on the validation one.
+  dog.at("the scores of the best checkpoint")
   best = saved.best
   state = saved.restore(best, abstract)
   scores = evaluate_command.score(

@@ -11,7 +11,7 @@ import jax
 import ml_collections
 import numpy as np
 
-from fcnjax import checkpoints, errors, hosts, locks, models
+from fcnjax import checkpoints, errors, hosts, locks, models, seals
 from fcnjax.cli import build, config as configs, defaults, outputs, provenance
 from fcnjax.models import folding
 from fcnjax.training import sharding
@@ -106,6 +106,7 @@ def write(path: pathlib.Path, record: dict[str, Any]) -> None:
     keep.write_bytes(file.read_bytes())
   temporary = path / f".config-{os.getpid()}"
   temporary.write_text(text)
+  seals.sync(temporary)
   temporary.replace(file)
 
 

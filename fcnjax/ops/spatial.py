@@ -57,7 +57,8 @@ def _over_examples():
 def summed(function: Callable[..., Array], *maps: Array) -> Array:
   """Returns what a function sums over examples and pixels, of all devices.
 
-  Each device sums its own examples, and the sums are added once. Of a sum that
+  Each device sums its own examples, and the sums are added once, in float32 at
+  least. Of a sum that
   is made in a loop, XLA would add those of every turn over the devices.
 
   Args:
@@ -67,8 +68,14 @@ def summed(function: Callable[..., Array], *maps: Array) -> Array:
   devices = _over_examples()
   if devices == 1 or any(x.shape[0] % devices for x in maps):
     return function(*maps)
+
+  def added(*own):
+    sums = function(*own)
+    wide = sums.astype(jnp.promote_types(sums.dtype, jnp.float32))
+    return lax.psum(wide, EXAMPLES).astype(sums.dtype)
+
   return jax.shard_map(
-    lambda *own: lax.psum(function(*own), EXAMPLES),
+    added,
     in_specs=PartitionSpec(EXAMPLES),
     out_specs=PartitionSpec(),
     check_vma=False,

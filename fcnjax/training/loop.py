@@ -157,12 +157,13 @@ def fit(
     step, metrics, heard, ended, ready = pending
     pending = None
     at(f"the devices, at step {step}")
-    metrics, ended = jax.device_get(metrics), ended.result()
+    (metrics, heard), ended = jax.device_get((metrics, heard)), ended.result()
     signals.agree(heard)
     finite = metrics.pop("finite")
     figures = {name: float(value) for name, value in metrics.items()}
     if not finite:
-      non_finite(step, figures)
+      with jax.transfer_guard("allow"):  # It looks at the batch.
+        non_finite(step, figures)
     if step % log_every == 0 or step == steps:
       elapsed = ended - began
       figures["images_per_second"] = (step - logged) * batch_size / elapsed

@@ -15,29 +15,32 @@ import numpy as np
 import tqdm
 
 
-def keep_until(path: pathlib.Path, step: int) -> None:
+def keep_until(
+  path: pathlib.Path, step: int, *, evaluated: bool = True
+) -> None:
   """Drops the lines of metrics.jsonl after `step`, and a torn last line.
 
   A run that was killed may have written beyond its last checkpoint; resumed,
   it writes those lines again. The file is replaced in one move.
+
+  Args:
+    path: of the file; may be missing.
+    step: of the checkpoint.
+    evaluated: whether the checkpoint knows of its step's evaluation; if not,
+      lines of it are dropped as well.
   """
   if not path.is_file():
     return
-  kept = [r for r in _records(path) if r["step"] <= step]
+  end = (step, evaluated)
+  kept = [
+    r for r in _records(path) if (r["step"], r["split"] != "train") <= end
+  ]
   new = path.with_suffix(".jsonl.new")
   with new.open("w") as file:
     file.writelines(json.dumps(record) + "\n" for record in kept)
     file.flush()
     os.fsync(file.fileno())
   new.replace(path)
-
-
-def has(path: pathlib.Path, step: int, split: str) -> bool:
-  """Whether metrics.jsonl has a line of this step and split."""
-  return any(
-    (record["step"], record["split"]) == (step, split)
-    for record in _records(path)
-  )
 
 
 def _records(path: pathlib.Path) -> Iterator[dict[str, Any]]:
@@ -69,13 +72,19 @@ class Writer:
   """
 
   def __init__(
-    self, workdir: pathlib.Path, *, resume: int, active: bool = True
+    self,
+    workdir: pathlib.Path,
+    *,
+    resume: int,
+    evaluated: bool = True,
+    active: bool = True,
   ):
     """Opens the files of `workdir`.
 
     Args:
       workdir: exists already.
       resume: the step that the run resumes from; later lines are dropped.
+      evaluated: see `keep_until`.
       active: whether this process writes.
     """
     self._active = active
@@ -83,7 +92,7 @@ class Writer:
       return
     self._workdir, self._resume = workdir, resume
     path = workdir / "metrics.jsonl"
-    keep_until(path, resume)
+    keep_until(path, resume, evaluated=evaluated)
     self._file = path.open("a")
 
   @functools.cached_property

@@ -66,6 +66,8 @@ def test_a_run_of_tf_data_does_not_change_its_numbers_unasked(monkeypatch):
 
 
 def test_unknown_words_are_refused():
+  with pytest.raises(errors.InputError, match="'resideot', not one of"):
+    batches.path(configured(), train(), "resideot")
   with pytest.raises(errors.InputError, match="auto, on or off"):
     batches.check(configured("yes"))
   with pytest.raises(errors.InputError, match="'random_crop'"):

@@ -2,15 +2,16 @@
 
 import json
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import PIL.Image
 import pytest
 
 from fcnjax import checkpoints
-from fcnjax.cli import main
+from fcnjax.cli import main, non_finite
 from fcnjax.data import scenes
-from fcnjax.training import step as steps
+from fcnjax.training import sharding, step as steps
 
 SPOILT = 5  # the step whose images are not numbers
 
@@ -116,3 +117,21 @@ def test_restore_goes_on_at_half_the_rate(run, tmp_path, capsys):
 def test_a_policy_must_be_known(run, capsys):
   assert run("--config.nan_policy=hope") == 2
   assert "stop, skip, restore" in capsys.readouterr().err
+
+
+def test_examples_are_put_together_of_their_parts():
+  """Of the devices of one process of several."""
+  mesh = sharding.create_mesh(data=4, space=2, batch_size=4)
+  batch = {
+    "image": np.arange(4 * 6 * 2 * 3).reshape(4, 6, 2, 3),
+    "weight": np.arange(4.0),
+  }
+  for name, array in batch.items():
+    place = (
+      sharding.by_row(mesh) if array.ndim > 1 else sharding.by_example(mesh)
+    )
+    shards = jax.device_put(array, place).addressable_shards
+    # In any order, and those of the last two examples.
+    own = [s for s in reversed(shards) if (s.index[0].start or 0) >= 2]
+    joined = non_finite._joined(own)
+    np.testing.assert_array_equal(joined, array[2:], err_msg=name)

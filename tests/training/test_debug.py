@@ -7,6 +7,7 @@ import optax
 import pytest
 
 from fcnjax import errors
+from fcnjax.cli import main
 from fcnjax.training import debug, state as states
 
 
@@ -31,3 +32,27 @@ def test_a_hidden_nan_is_found_and_its_place_told():
   with pytest.raises(errors.Stopped, match="step 1: nan .*primitive: log") as e:
     run(state, {"image": jnp.float32(-3)})
   assert "test_debug.py" in str(e.value)
+
+
+def test_a_step_over_several_devices_is_looked_at(tmp_path):
+  """By XLA's own partition: checkify sees no further than one device's part."""
+  words = [
+    "train",
+    "--debug",
+    "--config=configs/unet.py",
+    f"--workdir={tmp_path}",
+  ]
+  options = {
+    "steps": 1,
+    "batch_size": 4,
+    "mesh.data": 2,
+    "mesh.space": 2,
+    "model.options.width": 2,
+    "model.options.depth": 1,
+    "data.resident": "on",
+    "data.image_size": (32, 32),
+    "data.transforms": (("random_crop", {"size": (16, 16)}),),
+    "evaluation.overlays": 0,
+  }
+  words += [f"--config.{name}={value}" for name, value in options.items()]
+  assert main.main(words) == 0

@@ -1,0 +1,64 @@
+"""Stopped where no step is made, and again before that was made up for."""
+
+import contextlib
+import os
+import shutil
+import signal
+
+import jax
+
+from fcnjax import checkpoints
+from fcnjax.cli import evaluate, main
+from tests.faults import tiny
+
+
+def test_an_evaluation_that_no_checkpoint_knows_is_made_again(
+  data, undisturbed, tmp_path
+):
+  """Stopped while it evaluated, then killed before it was saved.
+
+  Its line is in metrics.jsonl; its score must be the checkpoint's, too.
+  """
+  own = tmp_path / "run"
+  shutil.copytree(undisturbed, own)
+  device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+  with contextlib.closing(_opened(own)) as saved:
+    best = saved.best
+    abstract = jax.tree.map(
+      lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device),
+      saved.tree(tiny.STEPS),
+    )
+    state = saved.restore(tiny.STEPS, abstract)
+    saved.save(tiny.STEPS, state, evaluated=False)
+    saved.wait()
+    assert not saved.evaluated(tiny.STEPS)
+  (own / "evaluation.json").unlink()
+  assert main.main(tiny.words(data, own)) == 0
+  tiny.assert_same(own, undisturbed)
+  with contextlib.closing(_opened(own)) as saved:
+    assert saved.evaluated(tiny.STEPS)
+    assert saved.best == best
+
+
+def test_sigterm_where_no_step_is_made(
+  data, undisturbed, tmp_path, monkeypatch, capsys
+):
+  """While the best checkpoint is scored: code 75, and the rest is made up."""
+  score = evaluate.score
+
+  def stopped(*words):
+    os.kill(os.getpid(), signal.SIGTERM)
+    return score(*words)
+
+  before = signal.getsignal(signal.SIGTERM)
+  with monkeypatch.context() as patched:
+    patched.setattr(evaluate, "score", stopped)
+    assert main.main(tiny.words(data, tmp_path)) == 75
+  assert "no step was being made" in capsys.readouterr().err.splitlines()[-1]
+  assert signal.getsignal(signal.SIGTERM) is before
+  assert main.main(tiny.words(data, tmp_path)) == 0
+  tiny.assert_same(tmp_path, undisturbed)
+
+
+def _opened(workdir):
+  return checkpoints.Checkpoints(workdir / "checkpoints")
