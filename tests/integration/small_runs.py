@@ -31,8 +31,17 @@ def folder(root):
   ]
 
 
-def start(*words, compiled="", flags="", **environment):
-  """Starts Python; `flags` are XLA's, and programs are kept in `compiled`."""
+def flags(devices=1):
+  """XLA's, as the tests have them (see conftest.py), but for the devices."""
+  others = [
+    f for f in os.environ["XLA_FLAGS"].split() if "device_count" not in f
+  ]
+  count = f"--xla_force_host_platform_device_count={devices}"
+  return " ".join([count, *others])
+
+
+def start(*words, compiled="", devices=1, **environment):
+  """Starts Python; programs are kept in `compiled`."""
   return subprocess.Popen(
     [sys.executable, *map(str, words)],
     cwd=ROOT,
@@ -41,7 +50,7 @@ def start(*words, compiled="", flags="", **environment):
       "JAX_PLATFORMS": "cpu",
       "JAX_COMPILATION_CACHE_DIR": str(compiled),
       "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
-      "XLA_FLAGS": flags,
+      "XLA_FLAGS": flags(devices),
       **environment,
     },
     stdout=subprocess.PIPE,

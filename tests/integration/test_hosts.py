@@ -7,7 +7,6 @@ the programs of a process with other devices divide their work otherwise.
 
 import functools
 import json
-import os
 import shutil
 import signal
 import socket
@@ -40,15 +39,6 @@ ARGUMENTS = [
 BOUND = 60
 
 
-def _flags(devices):
-  """XLA's, as this process has them, but for the number of devices."""
-  others = [
-    f for f in os.environ["XLA_FLAGS"].split() if "device_count" not in f
-  ]
-  count = f"--xla_force_host_platform_device_count={devices}"
-  return " ".join([count, *others])
-
-
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
   return small_runs.folder(tmp_path_factory.mktemp("data"))
@@ -69,7 +59,7 @@ def start(tmp_path_factory):
         *(f"--coordinator={address}", f"--processes={count}"),
         f"--process={index}",
         compiled=compiled,
-        flags=_flags(devices),
+        devices=devices,
       )
       for index in range(count)
     ]
@@ -257,7 +247,6 @@ def test_a_mistake_on_one_host_ends_all(start, data, tmp_path):
     small_runs.start(
       *("-m", "fcnjax", *words, f"--config.data.masks={masks}"),
       *(f"--coordinator={address}", "--processes=2", f"--process={index}"),
-      flags=_flags(1),
     )
     for index, masks in enumerate((data[1].split("=")[1], tmp_path / "none"))
   ]

@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from tests.integration import small_runs
+
 MISSING = """
 import sys
 
@@ -138,7 +140,11 @@ def _run(missing, script, *arguments, compiled=""):
   result = subprocess.run(
     [sys.executable, "-c", script, *arguments],
     cwd=pathlib.Path(__file__).parents[2],
-    env={**os.environ, "XLA_FLAGS": "", "JAX_COMPILATION_CACHE_DIR": compiled},
+    env={
+      **os.environ,
+      "XLA_FLAGS": small_runs.flags(),
+      "JAX_COMPILATION_CACHE_DIR": compiled,
+    },
     capture_output=True,
     text=True,
     timeout=600,
