@@ -220,15 +220,17 @@ def restore(
     InputError: if there is no such checkpoint.
   """
   saved = checkpoints.Checkpoints(path / "checkpoints", writing=False)
+  step = None
   try:
-    names = {"best": saved.best, "latest": saved.latest}
-    names |= {str(step): step for step in saved.steps}
+    if which in ("best", "latest"):
+      step = getattr(saved, which)
+    else:
+      step = next((n for n in saved.steps if str(n) == which), None)
     for damaged, words in saved.damaged.items():
       print(
         f"checkpoint {damaged} is damaged ({words}): passed over",
         file=sys.stderr,
       )
-    step = names.get(which)
     if step is None:
       known = ", ".join(map(str, saved.steps)) or "none yet"
       raise errors.InputError(
@@ -244,6 +246,13 @@ def restore(
     state = jax.tree.map(
       lambda x: x.addressable_data(0), saved.restore(step, abstract)
     )
+  except (OSError, ValueError) as error:
+    if step is None or (saved.directory / str(step)).exists():
+      raise
+    raise errors.InputError(
+      f"--checkpoint={which}: step {step} was just deleted by the run in "
+      f"{path}; give the command again."
+    ) from error
   finally:
     saved.close()
   averaged = config.ema_decay > 0 and state["ema"] is not None

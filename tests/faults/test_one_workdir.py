@@ -10,6 +10,7 @@ import sys
 
 import pytest
 
+from fcnjax import checkpoints
 from fcnjax.cli import main
 from fcnjax.training import evaluation
 from tests.faults import tiny
@@ -121,3 +122,21 @@ def test_checkpoints_of_another_network_under_this_ones_config(
   assert "is of another network or optimizer" in line
   assert " for " in line  # a shape for another
   assert _contents(other) == before
+
+
+def test_a_checkpoint_that_is_deleted_while_it_is_read(
+  undisturbed, tmp_path, monkeypatch, capsys
+):
+  """By the run, which goes on meanwhile."""
+  own = tmp_path / "run"
+  shutil.copytree(undisturbed, own)
+  tree = checkpoints.Checkpoints.tree
+
+  def deleted(self, step):
+    found = tree(self, step)
+    shutil.rmtree(self.directory / str(step))
+    return found
+
+  monkeypatch.setattr(checkpoints.Checkpoints, "tree", deleted)
+  assert main.main(["evaluate", f"--workdir={own}"]) == 2
+  assert "was just deleted by the run" in _refused(capsys)
