@@ -230,7 +230,7 @@ SECTIONS = {
       ("losses", "losses"),
       ("gradient", "gradient"),
     ),
-    script="devices.py same; devices.py processes",
+    script="devices.py same",
   ),
   "reduced_bytes": Section(
     "What a step reduces",

@@ -54,7 +54,7 @@ def _over_examples():
   return mesh.shape[EXAMPLES] if kinds.get(EXAMPLES) == AxisType.Auto else 1
 
 
-def summed(function: Callable[..., Array], *maps: Array) -> Array:
+def summed(function: Callable[..., Array], *maps: Array | np.ndarray) -> Array:
   """Returns what a function sums over examples and pixels, of all devices.
 
   Each device sums its own examples, and the sums are added once, in float32 at

@@ -138,6 +138,7 @@ def test_stopped_and_killed_two_go_on_as_one(
   steps = 40
   words = [*ARGUMENTS, *data, f"--config.steps={steps}"]
   words += ["--config.batch_size=4", "--config.eval_every=20"]
+  words += ["--config.model.options.width=2"]  # Rounding grows in 40 steps.
   run = functools.partial(start, 2, "train", *words, f"--workdir={tmp_path}")
 
   processes = run()
@@ -165,6 +166,7 @@ def test_stopped_and_killed_two_go_on_as_one(
   alone = tmp_path_factory.mktemp("uninterrupted")
   words = [f"--config.steps={steps}", "--config.batch_size=4"]
   words += ["--config.eval_every=20", "--config.mesh.data=2"]
+  words += ["--config.model.options.width=2"]
   for workdir in (tmp_path, alone):
     _alone(workdir, data, *words)
   _assert_same(tmp_path, alone, step=steps, rtol=1e-5)
