@@ -80,9 +80,12 @@ def _assert_same(workdir, uninterrupted):
 
 
 @pytest.mark.slow
-def test_sigkill_at_a_random_step(start, uninterrupted, compiled, tmp_path):
+@pytest.mark.parametrize("seed", range(2))
+def test_sigkill_at_a_random_step(
+  seed, start, uninterrupted, compiled, tmp_path
+):
   """Of 25 more tells docs/reliability.md."""
-  step = random.Random(0).randint(1, STEPS - 1)
+  step = random.Random(seed).randint(1, STEPS - 1)
   process = start(tmp_path, compiled=compiled)
   deadline = time.monotonic() + 200
   while len(small_runs.records(tmp_path)) < step and process.poll() is None:

@@ -59,13 +59,14 @@ def test_every_process_holds_whole_images_and_as_many(monkeypatch):
     assert [[d.id for d in pair] for pair in mesh.devices] == expected
 
 
-# data, space, whether parameters are cut. benchmarks/devices.py has the others.
+# data, space, whether parameters are cut: all of 2, 4 and 8 devices.
 MESHES = [
-  (2, 1, False),
-  (8, 1, True),
-  (2, 2, True),
-  (2, 4, False),
-  (1, 8, False),
+  (count // space, space, cut)
+  for count in (2, 4, 8)
+  for space in (1, 2, 4, 8)
+  if space <= count
+  for cut in (False, True)
+  if not cut or space < count
 ]
 
 

@@ -85,6 +85,7 @@ def test_outputs_of_eight_devices(name):
 SMALL = {
   "segnet_basic": (64, 20),
   "deeplab_largefov": (64, 20),
+  "hdnet_resnet50": (64, 20),
   "dilation8": (64, 20),
   "unet": (48, 44),
 }
