@@ -1,9 +1,10 @@
 """The commands: a file each, and main.py that finds them.
 
-main.py        arguments, and errors as one line with an exit code
+main.py        runs a command; errors as one line with an exit code
 train.py evaluate.py predict.py check_data.py prepare.py list_models.py: the
                commands
 
+parser.py      the words of every command
 defaults.py    every config word, its default and its meaning
 config.py      config files and --config.key=value, with errors in words
 build.py       from words to models, optimizers, strategies
@@ -13,6 +14,7 @@ preflight.py   what can be known to be wrong before the first step
 validation.py  the evaluation during training
 non_finite.py  what a run does about NaN
 init_from.py   a run that starts from another's parameters
+signals.py     Ctrl-C and SIGTERM where no steps are made
 processes.py   the words by which a command is one of several
 rows.py device_memory.py: whether images and a step fit the devices
 outputs.py     the folders that commands write to

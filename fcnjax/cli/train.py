@@ -1,11 +1,10 @@
 """fcnjax train: one run from its config to its report, top to bottom."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 import contextlib
 import functools
 import itertools
 import pathlib
-import signal
 import sys
 from typing import Any
 
@@ -24,6 +23,7 @@ from fcnjax.cli import (
   open_data,
   preflight,
   rows,
+  signals,
   validation,
   workdir,
 )
@@ -70,37 +70,10 @@ def run(
       written or a step is made, as far as can be known then.
     Stopped: the run ended before its last step; see `errors` and `loop`.
   """
-  with _terminable(), contextlib.ExitStack() as resources:
+  with signals.terminable(), contextlib.ExitStack() as resources:
     done = _run(config, path, resources, profile=profile, debug=debug)
     if done is not None:
       evaluate_command.report(path, **done)
-
-
-@contextlib.contextmanager
-def _terminable() -> Iterator[None]:
-  """Ends by SIGTERM with its code where no steps are made; `fit` saves first.
-
-  Raises:
-    Terminated: where the signal came; later ones are ignored while it is left.
-  """
-
-  def end(number, frame):
-    del frame
-    signal.signal(number, signal.SIG_IGN)
-    raise errors.Terminated(
-      "SIGTERM while no step was being made: what is saved stays; the same "
-      "command resumes."
-    )
-
-  try:
-    before = signal.signal(signal.SIGTERM, end)
-  except ValueError:  # Not in the main thread: the caller's business.
-    yield
-    return
-  try:
-    yield
-  finally:
-    signal.signal(signal.SIGTERM, before)
 
 
 def _run(

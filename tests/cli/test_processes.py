@@ -3,13 +3,13 @@
 import pytest
 
 from fcnjax import errors
-from fcnjax.cli import main, processes
+from fcnjax.cli import main, parser, processes
 
 EVALUATE = ["evaluate", "--workdir=missing"]
 
 
 def _words(*words):
-  return processes.words(main._parser().parse_args([*EVALUATE, *words]))
+  return processes.words(parser.create().parse_args([*EVALUATE, *words]))
 
 
 def test_one_process_alone_needs_no_word():
