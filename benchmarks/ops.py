@@ -34,6 +34,7 @@ from fcnjax.ops import (
   convolution,
   depthwise,
   interleaved,
+  max_pooling,
   pooling,
   resizing,
   transposed,
@@ -421,7 +422,9 @@ def cases(dtype: str) -> Iterator[Case]:
       f"{b * many}x{h}x{h}x{c}",
       (normal(b * many, h, h, c),),
       {
-        name: functools.partial(pooling.max_pool, implementation=name, **words)
+        name: functools.partial(
+          max_pooling.max_pool, implementation=name, **words
+        )
         for name in ("native", "places")
       },
       functools.partial(torch_ops.pool, **words),

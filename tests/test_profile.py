@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import pytest
 
 from fcnjax import models, profile
-from fcnjax.ops import pooling, resizing, transposed
+from fcnjax.ops import max_pooling, resizing, transposed
 
 
 class _Network(nn.Module):
@@ -147,7 +147,9 @@ def test_the_memory_of_a_small_network_by_hand():
   """sin(k * x), its pool: kept are cos(k * x) and the places of the maxima."""
 
   def network(kernel, image):
-    return pooling.max_pool(jnp.sin(image * kernel), window=2, rounding="ceil")
+    return max_pooling.max_pool(
+      jnp.sin(image * kernel), window=2, rounding="ceil"
+    )
 
   model = _Network(network, (1, 1, 1, 4), in_channels=4)
   values, indices = profile.training_memory(model, (10, 7))

@@ -24,7 +24,7 @@ from jaxtyping import Array, Float
 import numpy as np
 
 from fcnjax import typing
-from fcnjax.ops import convolution, pooling, resizing
+from fcnjax.ops import convolution, max_pooling, resizing
 
 # He et al. 2015 as Caffe's "msra" filler and U-Net write it: a normal
 # distribution, not truncated, of variance 2 / incoming connections.
@@ -212,12 +212,12 @@ def strided_pool(
     rounding: "ceil" also pools what does not fill the last window.
   """
   if strides:
-    return pooling.max_pool(x, window=window, stride=2, rounding=rounding)
+    return max_pooling.max_pool(x, window=window, stride=2, rounding=rounding)
   if rounding == "ceil":
     behind = (0, dilation)
     edges = ((0, 0), behind, behind, (0, 0))
     x = jnp.pad(x, edges, constant_values=-jnp.inf)
-  return pooling.max_pool(x, window=window, stride=1, dilation=dilation)
+  return max_pooling.max_pool(x, window=window, stride=1, dilation=dilation)
 
 
 def dropout(

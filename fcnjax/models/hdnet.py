@@ -27,7 +27,7 @@ import numpy as np
 from fcnjax import typing
 from fcnjax.models import blocks
 from fcnjax.models.backbones import resnet
-from fcnjax.ops import attention, averaging, pooling, resizing
+from fcnjax.ops import attention, averaging, max_pooling, resizing
 
 RANGES = (3, 5, 7, 9, 11, 15, 19)  # pixels, of the feature map
 HFD_WEIGHT = 0.1
@@ -47,7 +47,7 @@ def surroundings(
       inside the map.
   """
   if kind == "max":
-    return pooling.local_max(x, size)
+    return max_pooling.local_max(x, size)
   # The mean of 361 pixels says more than bfloat16 can hold.
   return averaging.local_mean(x.astype(jnp.float32), size)
 

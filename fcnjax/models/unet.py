@@ -21,7 +21,7 @@ import numpy as np
 
 from fcnjax import typing
 from fcnjax.models import blocks, upsampling
-from fcnjax.ops import activation, pooling, resizing
+from fcnjax.ops import activation, max_pooling, resizing
 
 
 def layers(depth: int = 4) -> tuple[tuple[int, int], ...]:
@@ -127,7 +127,7 @@ class UNet(nn.Module):
     x = self._fit(jnp.asarray(image, self.dtype))
     skips = []
     for level in range(self.depth + 1):
-      x = pooling.max_pool(x) if level else x
+      x = max_pooling.max_pool(x) if level else x
       x = self._double_conv(level, f"down{level}")(x, train=train)
       if level >= self.depth - 1:
         x = blocks.dropout(self, self.dropout, x, train=train)

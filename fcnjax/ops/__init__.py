@@ -7,9 +7,10 @@ platform and shape, by the measurements of docs/performance.md.
 
 spatial        what each operator does where rows are spread over devices
 windows        sliding windows as shifts of the whole map, and their transpose
-pooling        max_pool (windows may overlap); max_pool_with_argmax, max_unpool:
-               windows that tile the image, with the place of each maximum as a
-               uint8 or in 2 bits; local_max: around each pixel
+pooling        max_pool_with_argmax, max_unpool: windows that tile the image,
+               with the place of each maximum as a uint8 or in 2 bits
+max_pooling    max_pool: without places, and windows may overlap; local_max:
+               around each pixel
 indices        such places in 2 bits, and as flat indices of torch, TensorFlow
 averaging      adaptive_avg_pool: any number of bins; local_mean: around pixels
 convolution    conv: plain, grouped or dilated, in whichever form is fast;

@@ -6,7 +6,7 @@ strided slice of the padded map; to sum what the places say is to add nine
 shifted maps, which XLA makes one loop of.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import functools
 from typing import NamedTuple
 
@@ -184,3 +184,25 @@ put_back.defvjp(
   lambda values, place, windows: (put_back(values, place, windows), place),
   lambda windows, place, cotangent: (take(cotangent, place, windows), None),
 )
+
+
+def first_maximum(
+  values: Sequence[Num[Array, "..."]],
+  places: Sequence[int | UInt8[Array, "..."]],
+) -> tuple[Num[Array, "*s"], UInt8[Array, "*s"]]:
+  """Returns the largest of several arrays, elementwise, and its place.
+
+  Of equal values the first wins. A NaN counts as larger than every number.
+
+  Args:
+    values: of one shape, as by `shifts`.
+    places: the number of each, or that of each element.
+  """
+  best, place = values[0], jnp.asarray(places[0], jnp.uint8)
+  place = jnp.broadcast_to(place, best.shape)
+  for value, candidate in zip(values[1:], places[1:], strict=True):
+    # Larger or NaN, unless a NaN was met before.
+    better = ~(value <= best) & (best == best)
+    best = jnp.where(better, value, best)
+    place = jnp.where(better, jnp.asarray(candidate, jnp.uint8), place)
+  return best, place

@@ -49,7 +49,7 @@ FORMS = [
 
 
 def _value_and_pullback(function, *primals):
-  value, pullback = jax.vjp(function, *primals)
+  value, pullback = jax.vjp(jax.jit(function), *primals)
   return value, pullback(_normal(value.shape, seed=7).astype(value.dtype))
 
 

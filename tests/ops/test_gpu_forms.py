@@ -12,6 +12,7 @@ from fcnjax.ops import (
   activation,
   convolution,
   depthwise,
+  max_pooling,
   pooling,
   transposed,
   upsampled,
@@ -67,7 +68,7 @@ def test_pools_give_the_same_values_places_and_gradients(
   words = {"window": window, "rounding": rounding}
   pool = functools.partial(pooling.max_pool_with_argmax, **words)
   _equal(both(pool, x), rtol=0)
-  pool = functools.partial(pooling.max_pool, **words)
+  pool = functools.partial(max_pooling.max_pool, **words)
   _equal(both(functools.partial(_with_gradients, pool), x), rtol=0)
 
 

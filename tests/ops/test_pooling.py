@@ -11,7 +11,7 @@ import jaxtyping
 import numpy as np
 import pytest
 
-from fcnjax.ops import indices, pooling
+from fcnjax.ops import indices, max_pooling, pooling
 
 SHAPES = [
   ((2, 8, 6, 3), 2, "floor"),
@@ -125,7 +125,7 @@ def test_unpool_and_gradients_equal_torch(shape, window, rounding, dtype):
   ).backward(_to_torch(torch, values))
   gradient = jax.jit(
     lambda x, v: jax.vjp(
-      lambda x: pooling.max_pool(x, window=window, rounding=rounding), x
+      lambda x: max_pooling.max_pool(x, window=window, rounding=rounding), x
     )[1](v)[0]
   )(x, values)
   np.testing.assert_array_equal(
@@ -173,7 +173,7 @@ def test_gradients_are_finite_differences(shape, window, rounding):
   index = _pool(x, window=window, rounding=rounding)[1]
   values = _image(index.shape)
   for function, argument in (
-    (lambda x: pooling.max_pool(x, window=window, rounding=rounding), x),
+    (lambda x: max_pooling.max_pool(x, window=window, rounding=rounding), x),
     (
       lambda v: pooling.max_unpool(v, index, window=window, size=shape[1:3]),
       values,
@@ -193,10 +193,10 @@ def test_gradients_are_finite_differences(shape, window, rounding):
 def test_the_first_of_equal_values_wins(dtype):
   x = jnp.asarray([[1, 3, 0, 0], [3, 3, 0, 0]], dtype)[None, :, :, None]
   values, index = _pool(x)
-  np.testing.assert_array_equal(pooling.max_pool(x), values)
+  np.testing.assert_array_equal(max_pooling.max_pool(x), values)
   assert values.ravel().tolist() == [3, 0]
   assert index.ravel().tolist() == [1, 0]
-  gradient = jax.grad(lambda x: pooling.max_pool(x).sum())(x)
+  gradient = jax.grad(lambda x: max_pooling.max_pool(x).sum())(x)
   assert gradient[0, :, :, 0].tolist() == [[0, 1, 1, 0], [0, 0, 0, 0]]
 
 
@@ -267,7 +267,7 @@ def test_nothing_is_scattered_or_gathered(rounding):
   def forward_and_backward(x, index):
     settings = {"window": 2, "size": x.shape[1:3]}
     values, pullback = jax.vjp(
-      lambda x: pooling.max_pool(x, rounding=rounding), x
+      lambda x: max_pooling.max_pool(x, rounding=rounding), x
     )
     unpooled, unpool_pullback = jax.vjp(
       lambda v: pooling.max_unpool(v, index, **settings), values
@@ -292,8 +292,8 @@ def test_only_the_index_is_kept_for_the_backward_pass():
   values, index = pooling.max_pool_with_argmax(x)
   places = 2 * 4 * 4 * 8
   for function, argument, size in (
-    (pooling.max_pool, x, places // 4),
-    (lambda x: pooling.max_pool(x, window=3, stride=2), x, 2 * 3 * 3 * 8),
+    (max_pooling.max_pool, x, places // 4),
+    (lambda x: max_pooling.max_pool(x, window=3, stride=2), x, 2 * 3 * 3 * 8),
     (lambda x: pooling.max_pool_with_argmax(x)[0], x, places),
     (lambda v: pooling.max_unpool(v, index, size=(8, 8)), values, places),
   ):
@@ -382,83 +382,6 @@ def test_unpool_refuses_flat_indices():
     pooling.max_unpool(x, jnp.zeros(x.shape, jnp.int32), size=(8, 8))
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize(
-  ("window", "stride", "padding", "dilation"),
-  [(3, 2, 1, 1), (3, 1, 1, 1), (3, 2, 0, 1), (2, 1, 0, 2), (3, 1, 1, 2)],
-)
-def test_overlapping_windows_equal_torch(
-  window, stride, padding, dilation, dtype
-):
-  torch = pytest.importorskip("torch")
-  x = _image((2, 9, 8, 3), dtype)
-  words = {"stride": stride, "padding": padding, "dilation": dilation}
-  values, pullback = jax.vjp(
-    jax.jit(lambda x: pooling.max_pool(x, window=window, **words)), x
-  )
-  cotangent = _image(values.shape, dtype, seed=2)
-  torch_x = _to_torch(torch, x).requires_grad_()
-  expected = torch.nn.functional.max_pool2d(torch_x, window, **words)
-  expected.backward(_to_torch(torch, cotangent))
-  np.testing.assert_array_equal(
-    values.astype(jnp.float32), _from_torch(expected)
-  )
-  # Sums of up to nine cotangents, rounded once here and after each in torch.
-  bound = 1e-6 if dtype == "float32" else 5e-2
-  np.testing.assert_allclose(
-    pullback(cotangent)[0].astype(jnp.float32),
-    _from_torch(torch_x.grad),
-    atol=bound,
-  )
-
-
-@hypothesis.settings(max_examples=15)
-@given(st.data())
-def test_overlapping_windows_of_any_shape_equal_xlas(data):
-  integers = st.integers
-  shape = tuple(data.draw(integers(1, n)) for n in (2, 11, 11, 3))
-  window = (data.draw(integers(1, 4)), data.draw(integers(1, 4)))
-  stride, dilation = data.draw(integers(1, 3)), data.draw(integers(1, 2))
-  covered = [dilation * (k - 1) + 1 for k in window]
-  padding = data.draw(integers(0, min(covered) - 1))
-  hypothesis.assume(
-    all(k <= n + 2 * padding for k, n in zip(covered, shape[1:3]))
-  )
-  words = {
-    "window": window,
-    "stride": stride,
-    "padding": padding,
-    "dilation": dilation,
-    "rounding": data.draw(st.sampled_from(["floor", "ceil"])),
-  }
-  # Few values: many ties, of which the first must get the gradient.
-  x = np.random.default_rng(0).integers(0, 3, shape).astype(np.float32)
-  ours, theirs = (
-    jax.vjp(
-      lambda x, word=word: pooling.max_pool(x, implementation=word, **words), x
-    )
-    for word in ("places", "native")
-  )
-  np.testing.assert_array_equal(ours[0], theirs[0])
-  cotangent = _image(ours[0].shape)
-  if dilation == 1:  # XLA cannot differentiate its dilated windows.
-    np.testing.assert_allclose(
-      ours[1](cotangent)[0], theirs[1](cotangent)[0], atol=1e-5
-    )
-
-
-def test_gradients_of_overlapping_windows_are_finite_differences():
-  for words in ({"stride": 2, "padding": 1}, {"stride": 1, "dilation": 2}):
-    test_util.check_grads(
-      jax.jit(lambda x, w=words: pooling.max_pool(x, window=3, **w)),
-      (_distinct((1, 7, 6, 2)),),
-      order=2,
-      modes=["rev"],
-      eps=1e-2,
-      rtol=1e-2,
-    )
-
-
 @pytest.mark.parametrize("channels", [1, 3, 4, 7, 8])
 def test_packed_places_have_two_bits(channels):
   x = _image((2, 7, 6, channels))
@@ -482,7 +405,7 @@ def test_packed_places_have_two_bits(channels):
         packed=packed,
         implementation=implementation,
       )
-      values = pooling.max_pool(values, **words)
+      values = max_pooling.max_pool(values, **words)
     return (values**2).sum()
 
   np.testing.assert_array_equal(
@@ -490,20 +413,13 @@ def test_packed_places_have_two_bits(channels):
   )
 
 
-def test_what_packing_and_implementations_refuse():
+def test_what_packing_and_unpooling_refuse():
   x = _image((1, 6, 6, 4))
   with pytest.raises(ValueError, match="2 bits, which number the 4 pixels"):
     pooling.max_pool_with_argmax(x, window=3, packed=True)
   values, index = pooling.max_pool_with_argmax(x, packed=True)
   with pytest.raises(ValueError, match=re.escape("of shape (1, 3, 3, 4)")):
     pooling.max_unpool(values, index, size=(6, 6))
-  with pytest.raises(ValueError, match="implementation must be"):
-    pooling.max_pool(x, implementation="fast")
-  # Strides have no numbers, and XLA's windows need none.
-  wide = _image((1, 44, 44, 1))
-  assert pooling.max_pool(wide, window=3, stride=20).shape == (1, 3, 3, 1)
-  native = pooling.max_pool(wide, window=17, stride=9, implementation="native")
-  assert native.shape == (1, 4, 4, 1)
   with pytest.raises(ValueError, match="implementation must be"):
     pooling.max_unpool(
       values, index, size=(6, 6), packed=True, implementation="fast"

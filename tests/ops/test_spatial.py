@@ -11,6 +11,7 @@ from fcnjax import losses
 from fcnjax.ops import (
   convolution,
   depthwise,
+  max_pooling,
   pooling,
   resizing,
   spatial,
@@ -35,7 +36,7 @@ def _depthwise(**words):
 
 
 def _pool(**words):
-  return functools.partial(pooling.max_pool, **words)
+  return functools.partial(max_pooling.max_pool, **words)
 
 
 def _resize(size, convention):

@@ -17,7 +17,7 @@ import numpy as np
 
 from fcnjax import typing
 from fcnjax.models import blocks
-from fcnjax.ops import normalization, pooling
+from fcnjax.ops import max_pooling, normalization
 
 
 class Row(NamedTuple):
@@ -167,7 +167,7 @@ class GoogLeNet(nn.Module):
     name = f"inception_{row.name}"
     three = conv(x, row.three_reduce, 1, f"{name}_3x3_reduce")
     five = conv(x, row.five_reduce, 1, f"{name}_5x5_reduce")
-    pooled = pooling.max_pool(
+    pooled = max_pooling.max_pool(
       x, window=3, stride=1, padding=rate, dilation=rate
     )
     branches = (

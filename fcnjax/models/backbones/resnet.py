@@ -24,7 +24,7 @@ import numpy as np
 
 from fcnjax import typing
 from fcnjax.models import blocks
-from fcnjax.ops import pooling
+from fcnjax.ops import max_pooling
 
 # Units of the four stages (Table 1).
 DEPTHS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
@@ -179,7 +179,7 @@ class ResNet(nn.Module):
     )
     x = self._stem(jnp.asarray(image, self.dtype), norm)
     features = {"stage1": (x := blocks.kept(x))}
-    x = pooling.max_pool(x, window=3, stride=2, padding=1)
+    x = max_pooling.max_pool(x, window=3, stride=2, padding=1)
     for number, (units, width) in enumerate(zip(stages, self.widths), 2):
       for i, (stride, dilation) in enumerate(units, 1):
         unit = Bottleneck(

@@ -20,7 +20,7 @@ import numpy as np
 
 from fcnjax import typing
 from fcnjax.models import blocks
-from fcnjax.ops import activation, pooling
+from fcnjax.ops import activation, max_pooling, pooling
 
 # Convolutions in each stage (Table 1, column D); a pool ends each stage.
 DEPTHS = (2, 2, 3, 3, 3)
@@ -122,9 +122,9 @@ class VGG16(nn.Module):
       step = 2 if stride < self.output_stride and not self.rarefied else 1
       before, stride, rate = rate, stride * step, rate * 2 // step
       if self.rarefied:
-        x = pooling.max_pool(x, window=self.pool, stride=1, dilation=before)
+        x = max_pooling.max_pool(x, window=self.pool, stride=1, dilation=before)
       elif self.pool == 3:
-        x = pooling.max_pool(
+        x = max_pooling.max_pool(
           x, window=3, stride=step, padding=1, rounding=self.rounding
         )
       elif step == 2:
