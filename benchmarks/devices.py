@@ -114,45 +114,29 @@ def main() -> None:
     processes(arguments.only or FAMILIES[:1])
 
 
-class Training:
-  """A train step of a network on a mesh.
-
-  Attributes:
-    mesh: where it runs.
-    placement: shardings of the state.
-    run: (state, batch) -> (state, metrics), jitted; the state is donated.
-  """
-
-  def __init__(
-    self,
-    model: Any,
-    state: states.TrainState,
-    optimizer: Any,
-    *,
-    data: int,
-    space: int,
-    shard: bool,
-    batch_size: int,
-  ):
-    self.mesh = sharding.create_mesh(
-      data=data, space=space, batch_size=batch_size
-    )
-    self.placement = sharding.of_state(
-      state, self.mesh, shard_parameters=shard, least=1
-    )
-    self.run = jax.jit(
-      functools.partial(
-        sharding.spread(step.train_step, self.mesh),
-        apply=model.apply,
-        optimizer=optimizer,
-        seed=0,
-        aux_weight=0.4,
-        takes_label=getattr(model, "takes_label", False),
-        gathered=sharding.gatherer(self.placement.params),
-      ),
-      donate_argnums=0,
-      out_shardings=(self.placement, sharding.replicated(self.mesh)),
-    )
+def _train_step(
+  model: Any,
+  state: states.TrainState,
+  optimizer: Any,
+  *,
+  mesh: jax.sharding.Mesh,
+  shard: bool,
+) -> tuple[Any, states.TrainState]:
+  """Returns the jitted train step, and the shardings of its state."""
+  placement = sharding.of_state(state, mesh, shard_parameters=shard, least=1)
+  run = sharding.jitted(
+    functools.partial(
+      step.train_step,
+      apply=model.apply,
+      optimizer=optimizer,
+      seed=0,
+      aux_weight=0.4,
+      takes_label=getattr(model, "takes_label", False),
+    ),
+    mesh,
+    placement,
+  )
+  return run, placement
 
 
 def _shapes(model: Any, size: tuple[int, int]) -> Any:
@@ -294,27 +278,33 @@ def _compared(
 
 
 def _trained(
-  model: Any, variables: Any, batches: list[dict[str, np.ndarray]], **words: Any
+  model: Any,
+  variables: Any,
+  batches: list[dict[str, np.ndarray]],
+  *,
+  data: int,
+  space: int,
+  shard: bool,
 ) -> tuple[np.ndarray, np.ndarray]:
   """Returns the losses of the steps, and the first one's gradient, flat."""
   optimizer = optimizers.sgd(0.01, variables["params"], momentum=0.9)
   state = states.create(variables, optimizer)
-  training = Training(
-    model, state, optimizer, batch_size=len(batches[0]["image"]), **words
-  )
+  count = len(batches[0]["image"])
+  mesh = sharding.create_mesh(data=data, space=space, batch_size=count)
+  run, placement = _train_step(model, state, optimizer, mesh=mesh, shard=shard)
   # A copy: the step takes what it is given.
-  state = jax.device_put(jax.device_get(state), training.placement)
+  state = jax.device_put(jax.device_get(state), placement)
   losses, gradient = [], None
   for batch in batches:
     own = len(batch["image"]) // hosts.count()
     own = slice(jax.process_index() * own, (jax.process_index() + 1) * own)
     batch = {key: value[own] for key, value in batch.items()}
-    batch = sharding.to_devices(batch, training.mesh)
-    state, metrics = training.run(state, batch)
+    batch = sharding.to_devices(batch, mesh)
+    state, metrics = run(state, batch)
     losses.append(float(metrics["loss"]))
     if gradient is None:  # What the momentum holds after one step.
       (trace,) = (s.trace for s in state.opt_state if hasattr(s, "trace"))
-      whole = sharding.whole(trace, training.mesh)
+      whole = sharding.whole(trace, mesh)
       leaves = jax.tree.leaves(jax.device_get(whole))
       gradient = np.concatenate([np.ravel(x) for x in leaves])
   return np.array(losses), gradient
@@ -376,22 +366,21 @@ def _bytes(name: str, side: int, space: int) -> int:
   shapes = _shapes(model, (128, 128))
   optimizer = optimizers.sgd(0.01, shapes["params"], momentum=0.9)
   state = jax.eval_shape(lambda v: states.create(v, optimizer), shapes)
-  training = Training(
-    model, state, optimizer, data=1, space=space, shard=False, batch_size=1
-  )
+  mesh = sharding.create_mesh(data=1, space=space, batch_size=1)
+  run, placement = _train_step(model, state, optimizer, mesh=mesh, shard=False)
   state = jax.tree.map(
     lambda x, own: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=own),
     state,
-    training.placement,
+    placement,
   )
-  rows = sharding.by_row(training.mesh)
+  rows = sharding.by_row(mesh)
   batch = {
     "image": jax.ShapeDtypeStruct(
       (1, side, side, model.in_channels), np.float32, sharding=rows
     ),
     "label": jax.ShapeDtypeStruct((1, side, side), np.int32, sharding=rows),
   }
-  memory = training.run.lower(state, batch).compile().memory_analysis()
+  memory = run.lower(state, batch).compile().memory_analysis()
   found = memory.argument_size_in_bytes + memory.output_size_in_bytes
   found += memory.temp_size_in_bytes - memory.alias_size_in_bytes
   print(f"{name}, {space} devices, {side}x{side}: {found / 1e9:.2f} GB")

@@ -240,7 +240,9 @@ def _killed(
     runs.send(signal.SIGTERM if fault == TERM else signal.SIGKILL)
     code = runs.code()
     torn = sorted(path.name for path in place.glob("checkpoints/*.incomplete"))
-    # Too late, or between two writes.
+    if code not in (0, CODES[fault]):
+      raise RuntimeError(f"{fault}, {network}: ended with {code}")
+    # Else the run had ended, or was between two writes.
     if code == CODES[fault] and (torn or fault != WRITE):
       break
   else:
@@ -254,6 +256,7 @@ def _killed(
     "saved": max((int(p.name) for p in place.glob("checkpoints/*")
                   if p.name.isdecimal()), default=0),
     "left": torn,
+    "missed": attempt,
   }  # fmt: skip
   runs.finish(network, place)
   for path in list(place.iterdir()):
@@ -363,7 +366,13 @@ def _table(record: dict[str, Any]) -> list[str]:
       cells = (fault, network, len(rows), steps, codes, same)
       lines.append(f"| {' | '.join(map(str, cells))} |")
   same = sum(row["identical"] for row in total)
-  return [*lines, "", f"Together: {same} of {len(total)}."]
+  missed = sum(row["missed"] for row in total)
+  return [
+    *lines,
+    "",
+    f"Together: {same} of {len(total)}. {missed} more signals came when the run "
+    "had ended, or between two writes, and are not counted.",
+  ]
 
 
 if __name__ == "__main__":

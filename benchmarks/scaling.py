@@ -14,7 +14,7 @@ import functools
 import json
 import math
 import os
-import re
+import pathlib
 import socket
 import subprocess
 import sys
@@ -23,6 +23,8 @@ import time
 # Of `measure_bytes`; the processes have one device each.
 if "process" not in sys.argv:
   os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
+# What reads a program's collectives is a test's.
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
@@ -37,6 +39,7 @@ from fcnjax.training import (  # noqa: E402
   state as states,
   step as steps,
 )
+from tests.training import spreading  # noqa: E402
 
 # What the prediction stands on: float32 parameters, layers of batch norm, and
 # the milliseconds that a train step of 8 images in bfloat16 took on an H200
@@ -115,7 +118,6 @@ def _train_step(name, options, size, mesh, local):
   model = fcnjax.create_model(name, num_classes=5, **options)
   optimizer = optax.sgd(0.01, momentum=0.9)
 
-  @functools.partial(jax.jit, out_shardings=sharding.replicated(mesh))
   def create():
     image = np.zeros((1, *size, 3), np.float32)
     return states.create(model.init(jax.random.key(0), image), optimizer)
@@ -127,34 +129,18 @@ def _train_step(name, options, size, mesh, local):
     },
     mesh,
   )
-  train = jax.jit(
-    functools.partial(
-      sharding.spread(steps.train_step, mesh),
-      apply=model.apply,
-      optimizer=optimizer,
-      seed=0,
-    ),
-    donate_argnums=0,
-    out_shardings=sharding.replicated(mesh),
+  placement = sharding.of_state(
+    jax.eval_shape(create), mesh, shard_parameters=False
   )
-  state = create()
+  train = sharding.jitted(
+    functools.partial(
+      steps.train_step, apply=model.apply, optimizer=optimizer, seed=0
+    ),
+    mesh,
+    placement,
+  )
+  state = jax.jit(create, out_shardings=placement)()
   return train.lower(state, data).compile(), state, data
-
-
-_BYTES = {"f32": 4, "s32": 4, "u32": 4, "pred": 1, "bf16": 2}
-
-
-def reduced(program: str) -> tuple[int, int]:
-  """Returns how many all-reduces a program has, and the bytes they sum."""
-  number, total = 0, 0
-  for line in program.splitlines():
-    found = re.search(r"= (.*?) all-reduce(?:-start)?\(", line)
-    if found:
-      number += 1
-      for kind, shape in re.findall(r"(\w+)\[([\d,]*)\]", found[1]):
-        sides = [int(side) for side in shape.split(",") if side]
-        total += _BYTES[kind] * math.prod(sides)
-  return number, total
 
 
 NETWORKS = (
@@ -173,15 +159,16 @@ def measure_bytes() -> None:
       mesh = sharding.create_mesh(data=devices, batch_size=8)
       compiled, state, _ = _train_step(name, options, size, mesh, 8)
       count = sum(x.size for x in jax.tree.leaves(state.params))
-      number, total = reduced(compiled.as_text())
+      messages = spreading.collectives(compiled.as_text(), "all-reduce")
+      reduced = sum(sum(sizes) for sizes in messages)
       results.add(
         {
           "network": name,
           "devices": devices,
           "gradient": 4 * count,
-          "reduced": total,
-          "ratio": total / (4 * count),
-          "messages": number,
+          "reduced": reduced,
+          "ratio": reduced / (4 * count),
+          "messages": len(messages),
         }
       )
       print(results.record["rows"][-1], flush=True)

@@ -237,31 +237,31 @@ def _run(
 
   # 6. Functions of the state: a step, an evaluation, a checkpoint.
   weights = hosts.of_first(lambda: class_weights(path / "cache"))
-  make_step = (
-    debugging.checked if debug else functools.partial(jax.jit, donate_argnums=0)
+  one_step = functools.partial(
+    steps.train_step,
+    apply=model.apply,
+    optimizer=optimizer,
+    seed=config.seed,
+    normalization=normalization,
+    class_weights=weights and tuple(weights),
+    aux_weight=config.loss.aux_weight,
+    sampling=config.loss.sampling,
+    balance=balance,
+    accumulate=config.accumulate,
+    ema_decay=config.ema_decay,
+    takes_label=getattr(model, "takes_label", False),
+    trained=optimizers.trained(shapes["params"], config.optimizer.groups),
+    remat=remat,
+    skip=policy == "skip",
   )
-  train_step = make_step(
-    functools.partial(
-      # checkify cannot look into what each device computes by itself.
-      steps.train_step if debug else sharding.spread(steps.train_step, mesh),
-      apply=model.apply,
-      optimizer=optimizer,
-      seed=config.seed,
-      normalization=normalization,
-      class_weights=weights and tuple(weights),
-      aux_weight=config.loss.aux_weight,
-      sampling=config.loss.sampling,
-      balance=balance,
-      accumulate=config.accumulate,
-      ema_decay=config.ema_decay,
-      takes_label=getattr(model, "takes_label", False),
-      trained=optimizers.trained(shapes["params"], config.optimizer.groups),
-      remat=remat,
-      skip=policy == "skip",
-      gathered=sharding.gatherer(placement.params),
-    ),
-    out_shardings=(placement, sharding.replicated(mesh)),
-  )
+  if debug:
+    # checkify cannot look into what each device computes by itself.
+    train_step = debugging.checked(
+      functools.partial(one_step, gathered=sharding.gatherer(placement.params)),
+      out_shardings=(placement, sharding.replicated(mesh)),
+    )
+  else:
+    train_step = sharding.jitted(one_step, mesh, placement)
 
   def evaluate(
     state: states.TrainState, step: int, check: Callable[[], None]

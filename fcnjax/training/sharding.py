@@ -195,6 +195,32 @@ def spread(
   return within
 
 
+def jitted(
+  train_step: Callable[..., tuple[TrainState, Any]],
+  mesh: Mesh,
+  placement: TrainState,
+) -> Callable[[TrainState, Any], tuple[TrainState, Any]]:
+  """Returns a train step, compiled for a state that lies so on a mesh.
+
+  Args:
+    train_step: (state, batch, *, gathered) -> (state, metrics): that of
+      `step.py`, with everything but these given.
+    mesh: of the run.
+    placement: of the state, from `of_state`.
+
+  Returns:
+    (state, batch) -> (state, metrics), jitted. The state is donated, and stays
+    where it lay; every device holds the metrics.
+  """
+  return jax.jit(
+    functools.partial(
+      spread(train_step, mesh), gathered=gatherer(placement.params)
+    ),
+    donate_argnums=0,
+    out_shardings=(placement, replicated(mesh)),
+  )
+
+
 def placed(image: np.ndarray | jax.Array, mesh: Mesh) -> np.ndarray | jax.Array:
   """Returns images [b, h, w, c] spread as they divide, for prediction."""
   over = [

@@ -10,7 +10,29 @@ import numpy as np
 from fcnjax.training import optimizers, sharding, state as states, step
 
 # Results of a collective in a program's text: types and sizes.
-_SHAPE = re.compile(r"\b(?:pred|[a-z]+\d+)\[([\d,]*)\]")
+_SHAPE = re.compile(r"\b(pred|[a-z]+\d+)\[([\d,]*)\]")
+
+
+def collectives(program, name):
+  """Returns each such collective of a program: bytes that a device is given.
+
+  Several, if it has several arrays.
+  """
+  found = []
+  for line in program.splitlines():
+    head, word, _ = line.partition(f" {name}(")
+    if not word:
+      head, word, _ = line.partition(f" {name}-start(")
+    if word:
+      results = _SHAPE.findall(head.partition("=")[2])
+      found.append([_bytes(kind, sides) for kind, sides in results])
+  return found
+
+
+def _bytes(kind, sides):
+  """Returns the bytes of an array, of XLA's words for it: f32, "3,4"."""
+  bits = 8 if kind == "pred" else int(re.search(r"\d+", kind)[0])
+  return bits // 8 * math.prod(int(side) for side in sides.split(",") if side)
 
 
 def variables_of(model, size, seed=0):
@@ -61,22 +83,28 @@ class Spread:
     placement = sharding.of_state(
       state, self.mesh, shard_parameters=shard, least=1
     )
-    self.state = jax.device_put(state, placement)
-    run = jax.jit(
+    self._state = jax.device_get(state)
+    self._placement = placement
+    run = sharding.jitted(
       functools.partial(
-        sharding.spread(step.train_step, self.mesh),
+        step.train_step,
         apply=model.apply,
         optimizer=optimizer,
         seed=0,
         aux_weight=0.4,
         takes_label=getattr(model, "takes_label", False),
-        gathered=sharding.gatherer(placement.params),
         **words,
       ),
-      out_shardings=(placement, sharding.replicated(self.mesh)),
+      self.mesh,
+      placement,
     )
     batch = sharding.to_devices(batch, self.mesh)
     self._compiled = run.lower(self.state, batch).compile()
+
+  @property
+  def state(self):
+    """A fresh one, since a step takes what it is given."""
+    return jax.device_put(self._state, self._placement)
 
   def step(self, state, batch):
     """Returns the state behind a step, and its loss."""
@@ -101,16 +129,8 @@ class Spread:
     return np.concatenate(leaves), loss
 
   def collectives(self, name):
-    """Returns how many numbers each such collective gives a device."""
-    found = []
-    for line in self._compiled.as_text().splitlines():
-      head, word, _ = line.partition(f" {name}(")
-      if not word:
-        head, word, _ = line.partition(f" {name}-start(")
-      if word:
-        sizes = _SHAPE.findall(head.partition("=")[2])
-        found += [math.prod(int(n) for n in s.split(",") if n) for s in sizes]
-    return found
+    """Returns the bytes of each array that such a collective gives a device."""
+    return sum(collectives(self._compiled.as_text(), name), [])
 
   def memory(self):
     """Returns bytes of a device: of the arguments, and of what is computed."""

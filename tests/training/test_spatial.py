@@ -54,7 +54,7 @@ def test_eight_devices_share_one_image(name):
   assert not eight.collectives("all-gather")
   assert not eight.collectives("all-to-all")
   # Gradients of parameters, sums of batch norm and of the loss; no map.
-  largest = max(x.size for x in jax.tree.leaves(variables["params"]))
+  largest = max(x.nbytes for x in jax.tree.leaves(variables["params"]))
   assert max(eight.collectives("all-reduce")) <= largest
   assert eight.memory()[1] <= one.memory()[1] / 5
   (gradients, loss), (others, other) = (
