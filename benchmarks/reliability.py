@@ -370,8 +370,8 @@ def _table(record: dict[str, Any]) -> list[str]:
   return [
     *lines,
     "",
-    f"Together: {same} of {len(total)}. {missed} more signals came when the run "
-    "had ended, or between two writes, and are not counted.",
+    f"Together: {same} of {len(total)}. {missed} more signals came when "
+    "the run had ended, or between two writes, and are not counted.",
   ]
 
 

@@ -11,7 +11,8 @@ _ROOT = pathlib.Path(__file__).parents[1]
 
 
 @pytest.fixture
-def performance():
+def performance(monkeypatch):
+  monkeypatch.syspath_prepend(_ROOT / "benchmarks")
   path = _ROOT / "benchmarks" / "performance.py"
   spec = importlib.util.spec_from_file_location("performance", path)
   module = importlib.util.module_from_spec(spec)
