@@ -1,6 +1,5 @@
 """The order of things in the loop, and the ways it stops."""
 
-import io
 import itertools
 import json
 import os
@@ -10,9 +9,7 @@ import types
 import jax
 import jax.numpy as jnp
 import numpy as np
-import PIL.Image
 import pytest
-from tensorflow.python.summary import summary_iterator
 
 from fcnjax import errors
 from fcnjax.training import loop, sharding, state as states, writers
@@ -363,29 +360,6 @@ def test_batches_that_lie_on_the_devices_stay_there():
   np.testing.assert_array_equal(spread, batch["image"])
 
 
-def test_resuming_drops_what_lies_after_the_checkpoint(tmp_path):
-  path = tmp_path / "metrics.jsonl"
-  lines = [{"step": s, "split": "train", "loss": 0.0} for s in (1, 2, 3, 4)]
-  path.write_text("\n".join(map(json.dumps, lines)) + '\n{"step": 5, "spl')
-  writers.keep_until(path, 3)
-  kept = [json.loads(line)["step"] for line in path.read_text().splitlines()]
-  assert kept == [1, 2, 3]
-
-
-def test_lines_of_an_evaluation_that_no_checkpoint_knows_are_dropped(tmp_path):
-  path = tmp_path / "metrics.jsonl"
-  lines = [
-    {"step": step, "split": split} for step in (1, 2, 3) for split in "tv"
-  ]
-  lines = [r | {"split": {"t": "train", "v": "val"}[r["split"]]} for r in lines]
-  path.write_text("".join(json.dumps(record) + "\n" for record in lines))
-  writers.keep_until(path, 2)
-  assert len(path.read_text().splitlines()) == 4
-  writers.keep_until(path, 2, evaluated=False)
-  kept = [json.loads(line) for line in path.read_text().splitlines()]
-  assert kept == lines[:3]
-
-
 def test_a_file_that_cannot_be_evaluated_costs_no_step(tmp_path, monkeypatch):
   def evaluate(self, state, step, check):
     raise errors.InputError("photo9.jpg is torn")
@@ -400,53 +374,7 @@ def test_a_file_that_cannot_be_evaluated_costs_no_step(tmp_path, monkeypatch):
   assert saved == [(3, None), (4, None)]
 
 
-def test_damaged_lines_are_left_out(tmp_path):
-  path = tmp_path / "metrics.jsonl"
-  good = [{"step": step, "split": "val", "loss": 0.1} for step in (1, 2)]
-  one, two = (json.dumps(record) for record in good)
-  bad = ["[1]", "3", '{"step": "1", "split": "val"}', '{"step": 1}', "[" * 9999]
-  lines = [one, *bad, two[:-3], two.replace("loss", "los\x00"), two]
-  path.write_bytes("\n".join(lines).encode() + b"\n\xff\xfe\n")
-  writers.keep_until(path, 2)
-  kept = [json.loads(line) for line in path.read_text().splitlines()]
-  assert kept == good
-
-
 def test_every_evaluated_and_saved_state_is_prepared(tmp_path):
   calls = []
   _fit(tmp_path, prepare=lambda state: calls.append(int(state.step)) or state)
   assert calls == [4, 6]  # and 3, which is saved only, is not
-
-
-def test_nan_becomes_null_in_json(tmp_path):
-  writer = writers.Writer(tmp_path, resume=0)
-  writer.write(1, "val", {"mean_iou": np.float32("nan"), "iou": np.ones(2)})
-  writer.close()
-  record = json.loads((tmp_path / "metrics.jsonl").read_text())
-  assert record == {
-    "step": 1,
-    "split": "val",
-    "mean_iou": None,
-    "iou": [1.0, 1.0],
-  }
-
-
-def test_tensorboard_events_are_read_by_tensorflow(tmp_path):
-  """And what is to be hidden of the run before: all from step 3 on."""
-  panel = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
-  writer = writers.Writer(tmp_path, resume=2)
-  writer.write(3, "train", {"loss": 0.75, "iou": [1.0]})
-  (file,) = tmp_path.glob("events.out.tfevents.*")
-  # Each is there at once, not when the run ends.
-  assert len(list(summary_iterator.summary_iterator(str(file)))) == 3
-  writer.images(4, "val", {"a": panel})
-  version, start, loss, image = summary_iterator.summary_iterator(str(file))
-  writer.close()
-  assert version.file_version == "brain.Event:2"
-  assert (start.step, start.session_log.status) == (3, start.session_log.START)
-  (value,) = loss.summary.value
-  assert (loss.step, value.tag, value.simple_value) == (3, "train/loss", 0.75)
-  (value,) = image.summary.value
-  assert (image.step, value.tag) == (4, "val/a")
-  picture = PIL.Image.open(io.BytesIO(value.image.encoded_image_string))
-  np.testing.assert_array_equal(picture, panel)
