@@ -80,8 +80,8 @@ class Checkpoints:
     if self._writing:
       self.directory.mkdir(parents=True, exist_ok=True)
       self._name_what_is_whole()
-      for deleted in self.directory.glob("*.deleted"):
-        shutil.rmtree(deleted)
+      for deleted in self.directory.glob("*.deleted*"):
+        shutil.rmtree(deleted, ignore_errors=True)
     elif not self.directory.is_dir():
       raise errors.InputError(
         f"{self.directory} is missing: the run has saved no checkpoint yet."
@@ -181,7 +181,7 @@ class Checkpoints:
       return  # Incomplete; or the run that is being read has just deleted it.
     self.damaged[step] = str(error)
     if self._writing:
-      _rename(self._folder(step), _free_name(self.directory, step))
+      _rename(self._folder(step), _free_name(self.directory, f"{step}.damaged"))
 
   def evaluated(self, step: int) -> bool:
     """Whether a step was evaluated before it was saved."""
@@ -252,8 +252,7 @@ class Checkpoints:
 
   def _begin_to_delete(self, step: int) -> pathlib.Path:
     """Takes a checkpoint's name from it; returns what is to be removed."""
-    deleted = self.directory / f"{step}.deleted"
-    shutil.rmtree(deleted, ignore_errors=True)
+    deleted = _free_name(self.directory, f"{step}.deleted")
     if self._folder(step).exists():
       _rename(self._folder(step), deleted)
     return deleted
@@ -341,10 +340,10 @@ def _rename(old: pathlib.Path, new: pathlib.Path) -> None:
   seals.sync(new.parent)
 
 
-def _free_name(directory: pathlib.Path, step: int) -> pathlib.Path:
-  path, number = directory / f"{step}.damaged", 1
+def _free_name(directory: pathlib.Path, name: str) -> pathlib.Path:
+  path, number = directory / name, 1
   while path.exists():
-    path, number = directory / f"{step}.damaged.{number}", number + 1
+    path, number = directory / f"{name}.{number}", number + 1
   return path
 
 

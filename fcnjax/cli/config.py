@@ -167,6 +167,7 @@ _LEAST = {
   "eval_every": 1,
   "checkpoint_every": 1,
   "keep_checkpoints": 1,
+  "watchdog_seconds": 0,
   "statistics_batches": 0,
   "optimizer.step_every": 1,
   "data.channels": 1,

@@ -1,6 +1,6 @@
 """Whether a step fits a device's memory, and what to change where not."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 import contextlib
 import math
 from typing import Any
@@ -46,34 +46,15 @@ def limit() -> int | None:
   return figures.get("bytes_limit")
 
 
-def warning(found: tuple[int, int], most: int | None) -> str:
-  """Returns a line if the estimate is above what a device has, else ""."""
-  if most is None or sum(found) <= most:
+def warning(needed: Callable[[], tuple[int, int]]) -> str:
+  """Returns a line if `estimate` is above what a device has, else ""."""
+  most = limit()
+  if most is None or sum(found := needed()) <= most:
     return ""
   return (
     f"memory: a step may need {_words(found)} on a device, which has "
     f"{most / 1e9:.1f} GB; should it not fit, {_REMEDY}"
   )
-
-
-@contextlib.contextmanager
-def told(found: tuple[int, int], most: int | None) -> Iterator[None]:
-  """Turns a device's want of memory into one line.
-
-  Raises:
-    Stopped: says what a step was estimated to need, and what to change.
-  """
-  try:
-    yield
-  except jax.errors.JaxRuntimeError as error:
-    if "RESOURCE_EXHAUSTED" not in str(error):
-      raise
-    has = "" if most is None else f", which has {most / 1e9:.1f} GB"
-    raise errors.Stopped(
-      f"out of memory on a device{has}; a step was estimated to need at most "
-      f"{_words(found)}. To make it fit, {_REMEDY} The same command then "
-      "resumes from the last checkpoint."
-    ) from error
 
 
 _REMEDY = (
@@ -82,6 +63,50 @@ _REMEDY = (
   "(data.transforms), or more devices; and see that no other program uses the "
   "device."
 )
+
+
+def of_training(
+  needed: Callable[[], tuple[int, int]],
+) -> contextlib.AbstractContextManager[None]:
+  """Turns a device's want of memory into one line.
+
+  Args:
+    needed: `estimate` of a step.
+
+  Raises:
+    Stopped: says what a step was estimated to need, and what to change.
+  """
+  return _told(
+    lambda: (
+      f"a step is estimated to need at most {_words(needed())}. To make it "
+      f"fit, {_REMEDY} The same command then resumes from the last checkpoint."
+    )
+  )
+
+
+def of_prediction() -> contextlib.AbstractContextManager[None]:
+  """As `of_training`, where images are predicted."""
+  return _told(
+    lambda: (
+      "set --config.evaluation.batch_size=1, --config.precision=bfloat16, or "
+      "--config.evaluation.strategy=sliding_window, which sees a part of an "
+      "image at a time; and see that no other program uses the device."
+    ),
+  )
+
+
+@contextlib.contextmanager
+def _told(words: Callable[[], str]) -> Iterator[None]:
+  try:
+    yield
+  except jax.errors.JaxRuntimeError as error:
+    if "RESOURCE_EXHAUSTED" not in str(error):
+      raise
+    most = limit()
+    has = "" if most is None else f", which has {most / 1e9:.1f} GB"
+    raise errors.Stopped(
+      f"out of memory on a device{has}; {words()}"
+    ) from error
 
 
 def _words(found: tuple[int, int]) -> str:

@@ -1,5 +1,6 @@
 """fcnjax evaluate: the scores of a trained run, as a table and as JSON."""
 
+from collections.abc import Callable
 import json
 import os
 import pathlib
@@ -64,7 +65,11 @@ def run(
 
 
 def score(
-  config: ml_collections.ConfigDict, predict: PredictFn, source: Any
+  config: ml_collections.ConfigDict,
+  predict: PredictFn,
+  source: Any,
+  *,
+  after: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
   """Returns the scores of a source, BF included, ready for JSON.
 
@@ -75,6 +80,7 @@ def score(
     config: with the words of data and evaluation.
     predict: image -> logits, or coarse scores of them.
     source: with labels at their own resolution.
+    after: called after each image.
   """
   count = len(source.classes)
   outlines: list[list[float]] = []
@@ -82,6 +88,7 @@ def score(
   def visit(label: np.ndarray, prediction: np.ndarray) -> None:
     scored = boundary.bf_score(label, prediction, num_classes=count)
     outlines.append(scored.tolist())
+    after()
 
   matrix = evaluation.evaluate(
     predict,

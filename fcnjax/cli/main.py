@@ -6,8 +6,10 @@ resumes), 1 anything else.
 
 import argparse
 from collections.abc import Sequence
+import contextlib
 import os
 import pathlib
+import signal
 import sys
 from typing import Any
 
@@ -82,7 +84,10 @@ def _run(arguments: argparse.Namespace, overrides: Sequence[str]) -> None:
 
   host_memory.keep_freed()
   with processes.joined(arguments, _told):
-    _use(arguments, overrides)
+    from fcnjax.cli import device_memory
+
+    with device_memory.of_prediction():
+      _use(arguments, overrides)
 
 
 def _train(config: Any, arguments: argparse.Namespace) -> None:
@@ -168,8 +173,10 @@ def _main(argv: Sequence[str] | None) -> int:
       line = f"{prog}: unknown argument {unknown[0]!r}; see {prog} --help"
       print(line, file=sys.stderr)
       return 2
-    _run(arguments, overrides)
-  except Exception as error:
+    trains = arguments.command == "train"
+    with signals.terminable() if trains else contextlib.nullcontext():
+      _run(arguments, overrides)
+  except (Exception, errors.Signalled) as error:
     code = _told(error)
     if code is None:
       raise
@@ -177,16 +184,16 @@ def _main(argv: Sequence[str] | None) -> int:
   return 0
 
 
-def _told(error: Exception) -> int | None:
+def _told(error: BaseException) -> int | None:
   """Prints an error that is not the program's; returns the exit code, or None.
 
   What is the program's own fault is left to a traceback.
   """
-  if isinstance(error, errors.InputError | errors.Stopped):
+  if isinstance(error, errors.InputError | errors.Stopped | errors.Signalled):
     print(f"fcnjax: {' '.join(str(error).split())}", file=sys.stderr)
     return error.code
   if isinstance(error, BrokenPipeError):
-    return 0
+    return 128 + signal.SIGPIPE  # What a shell shows of others that it ends.
   if isinstance(error, OSError) and error.errno in errors.OF_THE_DISK:
     print(
       f"fcnjax: {error.strerror}: {error.filename or 'while writing'}; mend "

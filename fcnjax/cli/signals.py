@@ -33,13 +33,13 @@ def terminable() -> Iterator[None]:
   """Ends a run by SIGTERM with its code: there is nothing to save.
 
   Raises:
-    Terminated: where the signal came; later ones are ignored while it is left.
+    Signalled: where the signal came; later ones are ignored while it is left.
   """
 
   def end(number, frame):
     del frame
     signal.signal(number, signal.SIG_IGN)
-    raise errors.Terminated(
+    raise errors.Signalled(
       "SIGTERM while no step was being made: what is saved stays; the same "
       "command resumes."
     )

@@ -23,7 +23,6 @@ from fcnjax.cli import (
   open_data,
   preflight,
   rows,
-  signals,
   validation,
   workdir,
 )
@@ -70,7 +69,7 @@ def run(
       written or a step is made, as far as can be known then.
     Stopped: the run ended before its last step; see `errors` and `loop`.
   """
-  with signals.terminable(), contextlib.ExitStack() as resources:
+  with contextlib.ExitStack() as resources:
     done = _run(config, path, resources, profile=profile, debug=debug)
     if done is not None:
       evaluate_command.report(path, **done)
@@ -209,6 +208,15 @@ def _run(
     )
     return None
 
+  needed = functools.partial(
+    device_memory.estimate,
+    *(config, model, size, shapes["params"], abstract),
+    mesh=mesh,
+  )
+  if warning := device_memory.warning(needed):
+    print(warning)
+  resources.enter_context(device_memory.of_training(needed))
+
   def begin(step: int | None) -> states.TrainState:
     if step is not None:
       return saved.restore(step, abstract)
@@ -325,15 +333,6 @@ def _run(
       path / hosts.named("hang.txt"),
     )
   )
-  most = device_memory.limit()
-  needed = (0, 0)
-  if most is not None:
-    needed = device_memory.estimate(
-      config, model, size, shapes["params"], abstract, mesh=mesh
-    )
-    if warning := device_memory.warning(needed, most):
-      print(warning)
-  resources.enter_context(device_memory.told(needed, most))
   restored, times = None, 0
   while True:
     start = int(state.step)
@@ -387,12 +386,14 @@ def _run(
   saved.wait()
 
   # 8. The best checkpoint, on the test split or else on the validation one.
-  dog.at("the scores of the best checkpoint")
+  watched = functools.partial(dog.at, "the scores of the best checkpoint")
+  watched()
   best = saved.best
   state = saved.restore(best, abstract)
   scores = evaluate_command.score(
     config,
     predictor(sharding.local(state.variables(averaged=True), mesh)),
     val if test is None else test,
+    after=watched,
   )
   return {"scores": scores, "split": split, "step": best}

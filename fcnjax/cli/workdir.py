@@ -192,7 +192,7 @@ def tell_of_damage(saved: checkpoints.Checkpoints) -> None:
   for step, words in saved.damaged.items():
     print(
       f"checkpoint {step} is damaged ({words}): passed over, kept as "
-      f"{saved.directory}/{step}.damaged"
+      f"{saved.directory}/{step}.damaged*"
     )
   for step in saved.incomplete:
     print(f"checkpoint {step} was not written to its end: passed over")

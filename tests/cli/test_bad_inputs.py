@@ -178,6 +178,7 @@ def test_unknown_model_and_option(capsys, folder):
     ("loss.normalization=mean", "weights, pixels, sum"),
     ("eval_every=0", "at least 1"),
     ("steps=-3", "at least 1"),
+    ("watchdog_seconds=-1", "at least 0"),
     ("accumulate=3", "do not divide"),
     ("optimizer.groups=('bias$',2.0,0.0)", "(('bias$', 2.0, 0.0),)"),
     ("data.transforms=('flip',{})", "(('flip', {}),)"),

@@ -67,3 +67,14 @@ def test_a_file_in_place_of_a_folder_is_told_in_one_way(
     " another."
   )
   assert file.read_text() == "mine"
+
+
+def test_a_closed_pipe_is_no_success(monkeypatch, capsys):
+  """A run that it ended would be taken for done; a shell's number for it."""
+
+  def write(*words):
+    raise BrokenPipeError
+
+  monkeypatch.setattr(main, "_run", write)
+  assert main.main(["models"]) == 141
+  assert capsys.readouterr() == ("", "")

@@ -35,10 +35,12 @@ def test_the_estimate_is_state_gradients_and_images(
   assert found == (3 * 4 * count, images * one)
 
 
-def test_what_fits_is_not_told():
-  assert device_memory.warning((10, 20), 30) == ""
-  assert device_memory.warning((10, 20), None) == ""
-  line = device_memory.warning((1 * 10**9, 92 * 10**9), 78 * 10**9)
+def test_what_fits_is_not_told(monkeypatch):
+  assert device_memory.limit() is None  # of a CPU, for which nothing is said
+  assert device_memory.warning(lambda: (10, 20)) == ""
+  monkeypatch.setattr(device_memory, "limit", lambda: 78 * 10**9)
+  assert device_memory.warning(lambda: (10**9, 77 * 10**9)) == ""
+  line = device_memory.warning(lambda: (1 * 10**9, 92 * 10**9))
   assert "may need 93.0 GB" in line
   assert "which has 78.0 GB" in line
   assert "--config.remat=stage" in line
@@ -47,12 +49,12 @@ def test_what_fits_is_not_told():
 def test_want_of_memory_is_one_line():
   with (
     pytest.raises(errors.Stopped, match=r"at most 3\.0 GB .*accumulate"),
-    device_memory.told((10**9, 2 * 10**9), None),
+    device_memory.of_training(lambda: (10**9, 2 * 10**9)),
   ):
     raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
   with (
     pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL"),
-    device_memory.told((1, 2), 3),
+    device_memory.of_prediction(),
   ):
     raise jax.errors.JaxRuntimeError("INTERNAL: something else")
 
@@ -62,6 +64,6 @@ def test_a_device_that_is_really_full_is_told():
   huge = jax.jit(lambda: jax.numpy.zeros((2**23, 2**23), np.float32) + 1)
   with (
     pytest.raises(errors.Stopped, match="out of memory on a device"),
-    device_memory.told((1, 2), 3),
+    device_memory.of_prediction(),
   ):
     jax.block_until_ready(huge())

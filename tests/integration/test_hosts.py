@@ -180,8 +180,10 @@ def test_stopped_and_killed_two_go_on_as_one(
 
 
 def test_four_processes_train_as_one(start, data, alone, tmp_path):
+  """Each holds, and saves, a fourth of the parameters."""
   words = [*ARGUMENTS, *data, f"--config.steps={STEPS}"]
   words += ["--config.batch_size=8", f"--workdir={tmp_path}"]
+  words += ["--config.mesh.shard_parameters=True"]
   _ends(start(4, "train", *words), [0] * 4)
   _assert_same(tmp_path, alone, rtol=1e-5)
 
@@ -196,12 +198,25 @@ def test_another_number_of_devices_and_hosts_goes_on(
     shutil.rmtree(copy / "checkpoints" / f"{STEPS}")
   words = ["--config.batch_size=8", f"--config.steps={STEPS}"]
   processes = start(
-    *(2, "train", *ARGUMENTS, *data, *words, f"--workdir={two}"), devices=4
+    *(2, "train", *ARGUMENTS, *data, *words, f"--workdir={two}"),
+    *("--config.mesh.space=2", "--config.mesh.shard_parameters=True"),
+    devices=4,
   )
   _alone(one, data, *words, "--config.mesh.data=1")
   assert "at step 3 of 6" in _ends(processes, [0, 0], output=True)[0]
   _assert_same(one, alone, rtol=1e-5)
   _assert_same(two, alone, rtol=1e-5)
+
+
+def test_each_process_reads_its_slice(start, data, tmp_path):
+  """Of files, by tf.data; the others above hold the set on their devices."""
+  words = [*ARGUMENTS, *data, "--config.steps=3", "--config.batch_size=4"]
+  words += ["--config.data.resident=off", "--config.model.options.width=2"]
+  two, one = (tmp_path / name for name in ("two", "one"))
+  processes = start(2, "train", *words, f"--workdir={two}")
+  _alone(one, [], *words, "--config.mesh.data=2")
+  _ends(processes, [0, 0])
+  _assert_same(two, one, step=3, rtol=1e-5)
 
 
 def test_two_processes_evaluate_as_one(start, alone, tmp_path):

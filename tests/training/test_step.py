@@ -209,13 +209,15 @@ def test_eight_devices_train_as_one(name):
   results = {}
   for count in (1, 8):
     mesh = sharding.create_mesh(data=count, batch_size=8)
-    everywhere = sharding.replicated(mesh)
-    state = jax.device_put(states.create(variables, optimizer), everywhere)
-    run = jax.jit(
+    state = states.create(variables, optimizer)
+    placement = sharding.of_state(state, mesh, shard_parameters=False)
+    state = jax.device_put(jax.device_get(state), placement)
+    run = sharding.jitted(
       functools.partial(
         step.train_step, apply=model.apply, optimizer=optimizer, seed=0
       ),
-      out_shardings=everywhere,
+      mesh,
+      placement,
     )
     losses = []
     for t in range(4):

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from fcnjax import _version, errors
+from fcnjax import _version, errors, locks
 from fcnjax.data import second_source, sources
 from fcnjax.data.preparation import manifest
 
@@ -147,7 +147,8 @@ def claim(
       )
     return earlier["shards"]
   if directory.is_dir() and any(
-    path.name != manifest.UNFINISHED for path in directory.iterdir()
+    path.name not in (manifest.UNFINISHED, locks.NAME)
+    for path in directory.iterdir()
   ):
     raise errors.InputError(
       f"{directory} is not empty; give a new folder, nothing is overwritten."
