@@ -67,8 +67,6 @@ MESHES = tuple(
   for cut in (False, True)
   if not cut or count > space
 )
-# Of the networks but the first, for the time's sake.
-FEWER = ((8, 1, True), (4, 2, False), (2, 4, True), (1, 8, False))
 # Of each family; the others differ in numbers of layers.
 FAMILIES = (
   "unet_same",
@@ -97,6 +95,7 @@ def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument("what", choices=("same", "processes", "largest"))
   parser.add_argument("--only", nargs="*", default=())
+  parser.add_argument("--process", nargs=3, help=argparse.SUPPRESS)
   parser.add_argument("--minutes", type=float, default=60.0)
   parser.add_argument("--gigabytes", type=float, default=8.0, help="of 1e9")
   arguments = parser.parse_args()
@@ -108,8 +107,8 @@ def main() -> None:
   jax.config.update("jax_enable_x64", True)
   if arguments.what == "same":
     same(arguments.only or FAMILIES, seconds)
-  elif "PROCESS" in os.environ:
-    _process(*arguments.only)
+  elif arguments.process:
+    _process(*arguments.only, *arguments.process)
   else:
     processes(arguments.only or FAMILIES[:1])
 
@@ -149,17 +148,14 @@ def _shapes(model: Any, size: tuple[int, int]) -> Any:
 def same(names: tuple[str, ...], seconds: float) -> None:
   """Trains each network on every mesh and writes the differences."""
   began = time.time()
-  results = measure.Results(
-    "devices",
-    keep=lambda row: row["processes"] > 1 or row["network"] not in names,
-    steps=STEPS,
-  )
+  results = measure.Results("devices", keep=lambda row: True, steps=STEPS)
   for name in names:
     if time.time() - began > seconds:
       break
     task = _task(name)
     expected = _trained(*task, data=1, space=1, shard=False)
-    for mesh in MESHES if name == FAMILIES[0] else FEWER:
+    results.drop(functools.partial(_is_of, name=name, several=False))
+    for mesh in MESHES:
       row = _compared(name, task, expected, *mesh)
       if row is not None:
         results.add(row)
@@ -168,16 +164,13 @@ def same(names: tuple[str, ...], seconds: float) -> None:
 
 def processes(names: tuple[str, ...]) -> None:
   """Trains each network in 2 and in 4 processes, on every mesh of 8 devices."""
-  results = measure.Results(
-    "devices",
-    keep=lambda row: row["processes"] == 1 or row["network"] not in names,
-    steps=STEPS,
-  )
+  results = measure.Results("devices", keep=lambda row: True, steps=STEPS)
   for name in names:
     with tempfile.TemporaryDirectory() as folder:
       file = pathlib.Path(folder) / "expected.npz"
       losses, gradient = _trained(*_task(name), data=1, space=1, shard=False)
       np.savez(file, losses=losses, gradient=gradient)
+      results.drop(functools.partial(_is_of, name=name, several=True))
       for count in (2, 4):
         for row in _in_processes(count, name, file):
           results.add(row)
@@ -192,12 +185,13 @@ def _in_processes(
     address = f"localhost:{free.getsockname()[1]}"
   started = [
     subprocess.Popen(
-      [sys.executable, __file__, "processes", "--only", name, file, address],
+      [
+        *(sys.executable, __file__, "processes", "--only", name),
+        *("--process", f"{index}/{count}", address, file),
+      ],
       env={
         **{k: v for k, v in os.environ.items() if k != "XLA_FLAGS"},
         "DEVICES": str(8 // count),
-        "PROCESSES": str(count),
-        "PROCESS": str(index),
       },
       stdout=subprocess.PIPE,
       text=True,
@@ -210,9 +204,14 @@ def _in_processes(
   return json.loads(said[0].splitlines()[-1])
 
 
-def _process(name: str, file: str, address: str) -> None:
-  """One of the processes; the first one prints the rows."""
-  count, index = (int(os.environ[k]) for k in ("PROCESSES", "PROCESS"))
+def _is_of(row: dict[str, Any], *, name: str, several: bool) -> bool:
+  """Whether a row is a network's, in one process or in several."""
+  return row["network"] == name and (row["processes"] > 1) == several
+
+
+def _process(name: str, which: str, address: str, file: str) -> None:
+  """One of the processes ("0/4" is the first); it prints the rows."""
+  index, count = map(int, which.split("/"))
   hosts.initialize(coordinator=address, processes=count, process=index)
   with np.load(file) as saved:
     expected = saved["losses"], saved["gradient"]
@@ -251,6 +250,13 @@ def _task(name: str) -> tuple[Any, Any, list[dict[str, np.ndarray]]]:
   return model, variables, batches
 
 
+_AXES = {
+  (True, False): "data",
+  (False, True): "space",
+  (True, True): "data x space",
+}
+
+
 def _compared(
   name: str,
   task: tuple[Any, Any, list[dict[str, np.ndarray]]],
@@ -269,6 +275,7 @@ def _compared(
     "processes": hosts.count(),
     "data": data,
     "space": space,
+    "mesh": _AXES[data > 1, space > 1],
     "parameters": "cut" if cut else "whole",
     "losses": float(np.max(np.abs(losses - expected[0]) / expected[0])),
     "gradient": float(

@@ -235,6 +235,10 @@ class Results:
         best = max(self.record[ceiling], earlier.get(ceiling, 0))
         self.record[ceiling] = best
 
+  def drop(self, which: Callable[[dict[str, Any]], bool]) -> None:
+    """Forgets rows, which are about to be measured again."""
+    self.record["rows"] = [r for r in self.record["rows"] if not which(r)]
+
   def add(self, row: dict[str, Any]) -> None:
     """Adds a row and writes the file."""
     self.record["rows"].append(row)

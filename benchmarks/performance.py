@@ -98,7 +98,30 @@ def _with_shares(record: dict[str, Any]) -> list[dict[str, Any]]:
   return rows
 
 
+def _largest(
+  section: sections.Section, rows: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+  """Returns a row for those that are equal but in what is the largest's."""
+  if not section.largest:
+    return rows
+  names = [
+    key for _, key in section.columns if key not in (*section.largest, "count")
+  ]
+  groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+  for row in rows:
+    groups.setdefault(tuple(row.get(key) for key in names), []).append(row)
+  return [
+    {
+      **dict(zip(names, values)),
+      **{key: max(row[key] for row in found) for key in section.largest},
+      "count": len(found),
+    }
+    for values, found in groups.items()
+  ]
+
+
 def _table(section: sections.Section, rows: list[dict[str, Any]]) -> list[str]:
+  rows = _largest(section, rows)
   columns = section.columns or _columns(rows)
   columns = [
     (head, key)
@@ -157,7 +180,7 @@ def _text(key: str, value: Any) -> str:
     return f"{value:.0%}"
   if "ratio" in key:
     return f"{value:.2f}"
-  if key == "difference":
+  if key in ("difference", "losses", "gradient"):
     return f"{value:.0e}"
   digits = max(0, 2 - math.floor(math.log10(abs(value)))) if value else 0
   return f"{value:.{digits}f}"

@@ -4,9 +4,10 @@
   python benchmarks/scaling.py steps      their times, on this machine
   python benchmarks/scaling.py predict    the table of the prediction
 
-Bytes: what the compiled train step reduces over 2, 4 and 8 devices, against the
+Bytes: what the compiled train step reduces over 2 and 8 devices, against the
 formula. Seconds: the train step in 1, 2 and 4 processes that share the cores,
-and what the formula says with the rate at which the same processes reduce.
+against its computing and its reductions, each timed by itself; and reductions
+of some bytes to many megabytes, against the formula.
 """
 
 import argparse
@@ -174,13 +175,20 @@ def measure_bytes() -> None:
       print(results.record["rows"][-1], flush=True)
 
 
+# Of a step's timing; the second has two reductions more for each batch norm.
+STEPPED = tuple(
+  ("unet_same", {"width": 16, "depth": 3, "norm": norm}, (96, 96))
+  for norm in ("none", "batch")
+)
+# Bytes of a reduction's timing.
+SIZES = (2**8, 2**16, 2**20, 2**22, 2**24, 2**26)
+
+
 def _seconds(process: int, processes: int, address: str) -> None:
-  """One process of several: prints what its steps and a reduction take.
+  """One process of several: prints what its steps and reductions take.
 
   All do the same at the same time, so that what they take from each other as
-  neighbours on one machine is in each figure: a step of its own four images,
-  without the others; a step of all images; a reduction of as many arrays and
-  bytes as the gradient has.
+  neighbours on one machine is in each figure.
   """
   # One core each, as if it were an accelerator; before JAX has threads.
   cores = sorted(os.sched_getaffinity(0))
@@ -188,72 +196,137 @@ def _seconds(process: int, processes: int, address: str) -> None:
   if processes > 1:
     hosts.initialize(coordinator=address, processes=processes, process=process)
   mesh = sharding.create_mesh(data=processes, batch_size=4 * processes)
-  network = ("unet_same", {"width": 16, "depth": 3}, (96, 96))
-  alone, own, own_data = _train_step(*network, mesh.local_mesh, 4)
-  step, state, data = _train_step(*network, mesh, 4)
-  count = sum(x.size for x in jax.tree.leaves(state.params))
-  values = jax.tree.map(
-    lambda x: hosts.spread(
-      np.ones((1, *x.shape), np.float32), sharding.by_example(mesh)
-    ),
-    state.params,
-  )
+  found = {
+    "steps": [_times_of_steps(network, mesh) for network in STEPPED],
+    "reductions": [],
+  }
+  if processes > 1:
+    calls = {size: _reduction(mesh, [(size // 4,)]) for size in SIZES}
+    times = _medians(calls)
+    found["reductions"] = [[size, times[size]] for size in SIZES]
+  if hosts.is_first():
+    print(json.dumps(found))
+
+
+def _times_of_steps(network, mesh) -> dict[str, float]:
+  """Returns medians of a step and of what it should be made of, in seconds.
+
+  A step of the process's own four images, without the others; a step of all
+  images; a reduction of as many arrays and bytes as the gradient has; one of as
+  few numbers as a batch norm's.
+  """
+  steps = {}
+  for name, where in (("compute", mesh.local_mesh), ("step", mesh)):
+    compiled, state, data = _train_step(*network, where, 4)
+    count = sum(x.size for x in jax.tree.leaves(state.params))
+    shapes = [x.shape for x in jax.tree.leaves(state.params)]
+    stats = state.collections.get("batch_stats", {})
+    norms = len(jax.tree.leaves(stats)) // 2
+    steps[name] = _Stepping(compiled, state, data)
+  steps["reduction"] = _reduction(mesh, shapes)
+  steps["small"] = _reduction(mesh, [(64,)])
+  return {**_medians(steps), "gradient": 4 * count, "norms": norms}
+
+
+class _Stepping:
+  """A train step that goes on with its own state."""
+
+  def __init__(self, compiled, state, data):
+    self._compiled, self._state, self._data = compiled, state, data
+
+  def __call__(self):
+    self._state, done = self._compiled(self._state, self._data)
+    return done
+
+
+def _reduction(mesh, shapes):
+  """Returns a function that sums arrays of these shapes over the processes."""
+  values = [
+    hosts.spread(np.ones((1, *x), np.float32), sharding.by_example(mesh))
+    for x in shapes
+  ]
   total = jax.jit(
     lambda tree: jax.tree.map(lambda x: jnp.sum(x, axis=0), tree),
     out_shardings=sharding.replicated(mesh),
   )
-  times: dict[str, list[float]] = {"compute": [], "step": [], "reduction": []}
+  return functools.partial(total, values)
+
+
+def _medians(calls) -> dict:
+  """Returns seconds of each, taken in turns, all processes at once."""
+  times = {name: [] for name in calls}
   for _ in range(12):
-    for name, kept in times.items():
-      hosts.wait(name)
+    for name, call in calls.items():
+      hosts.wait(str(name))
       began = time.perf_counter()
-      if name == "compute":
-        own, done = alone(own, own_data)
-      elif name == "step":
-        state, done = step(state, data)
-      else:
-        done = total(values)
-      jax.block_until_ready(done)
-      kept.append(time.perf_counter() - began)
-  if hosts.is_first():
-    found = {name: float(np.median(kept[2:])) for name, kept in times.items()}
-    print(json.dumps({**found, "gradient": 4 * count}))
+      jax.block_until_ready(call())
+      times[name].append(time.perf_counter() - began)
+  return {name: float(np.median(kept[2:])) for name, kept in times.items()}
 
 
 def measure_seconds() -> None:
   """Times 1, 2 and 4 processes that share the cores of this machine."""
-  results = measure.Results("processes")
+  results, sums = measure.Results("processes"), measure.Results("reductions")
   cores = len(os.sched_getaffinity(0))
+  machine = None
   for processes in (1, 2, 4):
-    with socket.socket() as free:
-      free.bind(("localhost", 0))
-      address = f"localhost:{free.getsockname()[1]}"
-    started = [
-      subprocess.Popen(
-        [sys.executable, __file__, "process", str(i), str(processes), address],
-        env={**os.environ, "XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"},
-        stdout=subprocess.PIPE,
-        text=True,
+    found = _in_processes(processes)
+    for times in found["steps"]:
+      several = processes > 1
+      norms = several * OF_A_NORM * times["norms"] * times["small"]
+      predicted = times["compute"] + several * times["reduction"] + norms
+      results.add(
+        {
+          "processes": processes,
+          "cores": min(processes, cores),
+          "gradient": times["gradient"],
+          "norms": times["norms"],
+          "compute": 1000 * times["compute"],
+          "reduction": several * 1000 * times["reduction"],
+          "of_norms": 1000 * norms,
+          "predicted": 1000 * predicted,
+          "step": 1000 * times["step"],
+          "ratio": times["step"] / predicted,
+          "efficiency": times["compute"] / times["step"],
+        }
       )
-      for i in range(processes)
-    ]
-    said = [process.communicate()[0] for process in started]
-    found = json.loads(said[0].splitlines()[-1])
-    predicted = found["compute"] + (processes > 1) * found["reduction"]
-    results.add(
-      {
-        "processes": processes,
-        "cores": min(processes, cores),
-        "gradient": found["gradient"],
-        "compute": 1000 * found["compute"],
-        "reduction": 1000 * (processes > 1) * found["reduction"],
-        "predicted": 1000 * predicted,
-        "step": 1000 * found["step"],
-        "ratio": found["step"] / predicted,
-        "efficiency": found["compute"] / found["step"],
-      }
+      print(results.record["rows"][-1], flush=True)
+    for size, seconds in found["reductions"]:
+      if (
+        machine is None
+      ):  # What the formula needs, of the smallest and largest.
+        small, large = found["reductions"][0][1], found["reductions"][-1][1]
+        machine = {"each": 4, "outside": math.inf, "stage": small / 2}
+        machine["inside"] = SIZES[-1] / (large - small)
+      predicted = reduction_seconds(size, processes, **machine)
+      sums.add(
+        {
+          "processes": processes,
+          "bytes": size,
+          "predicted": 1000 * predicted,
+          "reduction": 1000 * seconds,
+          "ratio": seconds / predicted,
+        }
+      )
+      print(sums.record["rows"][-1], flush=True)
+
+
+def _in_processes(count: int) -> dict:
+  """Returns what the first of so many processes prints."""
+  with socket.socket() as free:
+    free.bind(("localhost", 0))
+    address = f"localhost:{free.getsockname()[1]}"
+  started = [
+    subprocess.Popen(
+      [sys.executable, __file__, "process", str(i), str(count), address],
+      env={**os.environ, "XLA_FLAGS": "", "JAX_PLATFORMS": "cpu"},
+      stdout=subprocess.PIPE,
+      text=True,
     )
-    print(results.record["rows"][-1], flush=True)
+    for i in range(count)
+  ]
+  said = [process.communicate()[0] for process in started]
+  return json.loads(said[0].splitlines()[-1])
 
 
 def main() -> None:

@@ -13,6 +13,8 @@ class Section(NamedTuple):
       left out. Empty: all plain values of the rows.
     mean: (key, keys): the geometric mean of what, for each value of which, of
       the rows without a note.
+    largest: columns; rows that are equal in the others become one, which has
+      the largest of these, and in "count" how many they were.
     script: the file, and its words, whose results these are; empty: that of the
       results' name.
   """
@@ -21,6 +23,7 @@ class Section(NamedTuple):
   text: str
   columns: tuple[tuple[str, str], ...] = ()
   mean: tuple[str, str] | None = None
+  largest: tuple[str, ...] = ()
   script: str = ""
 
 
@@ -194,21 +197,22 @@ SECTIONS = {
   "devices": Section(
     "The same on many devices",
     "Narrow networks of each family, three steps in float64, on meshes of "
-    "data x space devices ([scaling](scaling.md)), with parameters whole on "
-    "each device or cut over them: the largest relative differences to one "
-    "device, of the losses (which are summed in float32) and of the first "
-    "gradient (its norm). "
+    "2, 4 and 8 devices ([scaling](scaling.md)) whose axes are data, space or "
+    "both, with parameters whole on each device or cut over them: the largest "
+    "relative differences to one device, of the losses (which are summed in "
+    "float32) and of the first gradient (its norm). "
     "In float32 rounding moves single units and pooled pixels to the other "
     "side; tests compare three families so.",
     (
       ("network", "network"),
       ("processes", "processes"),
-      ("data", "data"),
-      ("space", "space"),
+      ("axes", "mesh"),
       ("parameters", "parameters"),
+      ("meshes", "count"),
       ("losses", "losses"),
       ("gradient", "gradient"),
     ),
+    largest=("losses", "gradient"),
     script="devices.py same",
   ),
   "reduced_bytes": Section(
@@ -229,20 +233,38 @@ SECTIONS = {
   "processes": Section(
     "Steps of several processes",
     "A U-Net's train step, four images of each process, every process on one "
-    "core (four of them share two). Computing is a step of the process's own "
-    "images, while the others do theirs; the reduction is one of as many "
-    "arrays and bytes as the gradient has; predicted is their sum, and "
-    "efficiency what part of a step computes.",
+    "core (four of them share two), without batch norm and with it. Computing "
+    "is a step of the process's own images, while the others do theirs; the "
+    "reduction is one of as many arrays and bytes as the gradient has; the "
+    "norms' is what one of 64 numbers takes, twice for each batch norm; "
+    "predicted is their sum, and efficiency what part of a step computes.",
     (
       ("processes", "processes"),
       ("cores", "cores"),
       ("gradient, bytes", "gradient"),
+      ("batch norms", "norms"),
       ("computing, ms", "compute"),
       ("reduction, ms", "reduction"),
+      ("norms', ms", "of_norms"),
       ("step predicted, ms", "predicted"),
       ("step, ms", "step"),
       ("step / predicted", "ratio"),
       ("efficiency", "efficiency"),
+    ),
+    script="scaling.py steps",
+  ),
+  "reductions": Section(
+    "Reductions of many sizes",
+    "What summing one array over processes takes, each on one core (four of "
+    "them share two), and what the formula for t_reduce says "
+    "([scaling](scaling.md)) with the time of a stage and the bytes a second "
+    "that the smallest and the largest of two processes give.",
+    (
+      ("processes", "processes"),
+      ("bytes", "bytes"),
+      ("predicted, ms", "predicted"),
+      ("reduction, ms", "reduction"),
+      ("reduction / predicted", "ratio"),
     ),
     script="scaling.py steps",
   ),

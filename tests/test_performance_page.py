@@ -98,3 +98,15 @@ def test_rows_of_any_form_become_a_table(performance, tmp_path):
   lines = performance.page(tmp_path).splitlines()
   assert "| path | images per second |" in lines
   assert "| resident | 1234 |" in lines
+
+
+def test_of_many_meshes_the_largest_differences_are_told(performance, tmp_path):
+  rows = [
+    {"network": "unet", "processes": 1, "mesh": mesh, "parameters": "cut",
+     "losses": losses, "gradient": 2e-9}
+    for mesh, losses in (("data", 0.0), ("data", 3e-8), ("space", 1e-9))
+  ]  # fmt: skip
+  (tmp_path / "devices_cpu_amd.json").write_text(json.dumps({"rows": rows}))
+  page = performance.page(tmp_path)
+  assert "| unet | 1 | data | cut | 2 | 3e-08 | 2e-09 |" in page
+  assert "| unet | 1 | space | cut | 1 | 1e-09 | 2e-09 |" in page
