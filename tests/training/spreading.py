@@ -133,6 +133,11 @@ class Spread:
     return sum(collectives(self._compiled.as_text(), name), [])
 
   def memory(self):
-    """Returns bytes of a device: of the arguments, and of what is computed."""
+    """Returns bytes of a device, for all that the step takes and makes."""
     found = self._compiled.memory_analysis()
-    return found.argument_size_in_bytes, found.temp_size_in_bytes
+    kept = found.argument_size_in_bytes + found.output_size_in_bytes
+    return kept - found.alias_size_in_bytes + found.temp_size_in_bytes
+
+  def held(self):
+    """Returns bytes of a device, for the state and the batch."""
+    return self._compiled.memory_analysis().argument_size_in_bytes

@@ -157,7 +157,7 @@ def test_a_device_holds_its_part_of_the_state():
     for shard in (False, True)
   )
   images = sum(x.nbytes for x in batch.values()) / 8
-  held = [spread.memory()[0] - images for spread in (whole, cut)]
+  held = [spread.held() - images for spread in (whole, cut)]
   # But for what does not divide.
   assert held[1] < held[0] / 7
   assert not whole.collectives("all-gather")
