@@ -8,6 +8,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from fcnjax import locks
 from fcnjax.cli import main, workdir as workdirs
 from fcnjax.data import sources
 from fcnjax.data.checking import checks
@@ -45,7 +46,7 @@ def _snapshot(root):
   return {
     path.relative_to(root): hashlib.sha256(path.read_bytes()).hexdigest()
     for path in root.rglob("*")
-    if path.is_file()
+    if path.is_file() and path.name != locks.NAME
   }
 
 

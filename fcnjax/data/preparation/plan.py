@@ -118,6 +118,17 @@ def parts(
   ]
 
 
+def refuse_others(directory: pathlib.Path) -> None:
+  """Raises an InputError if a folder holds files, but nothing of a data set."""
+  ours = (manifest.UNFINISHED, manifest.NAME, locks.NAME)
+  names = {p.name for p in directory.iterdir()} if directory.is_dir() else set()
+  begun = (directory / manifest.UNFINISHED / "plan.json").is_file()
+  if names - set(ours) and not begun and manifest.NAME not in names:
+    raise errors.InputError(
+      f"{directory} is not empty; give a new folder, nothing is overwritten."
+    )
+
+
 def claim(
   directory: pathlib.Path, identity: dict[str, Any], shards: dict[str, int]
 ) -> dict[str, int]:
@@ -146,13 +157,7 @@ def claim(
         " it, or give a new folder."
       )
     return earlier["shards"]
-  if directory.is_dir() and any(
-    path.name not in (manifest.UNFINISHED, locks.NAME)
-    for path in directory.iterdir()
-  ):
-    raise errors.InputError(
-      f"{directory} is not empty; give a new folder, nothing is overwritten."
-    )
+  refuse_others(directory)
   unfinished.mkdir(parents=True, exist_ok=True)
   plan = {"identity": identity, "shards": shards}
   manifest.write_whole(file, json.dumps(plan))

@@ -64,6 +64,7 @@ def write(
   content = plan.digest([identity, stats])
   counts = {split: plan.shards(stats[split], shard_images) for split in splits}
   try:
+    plan.refuse_others(directory)  # Not even a lock is put there.
     directory.mkdir(parents=True, exist_ok=True)
     with _locked(directory):
       if manifest.is_finished(directory):
