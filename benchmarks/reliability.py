@@ -250,7 +250,7 @@ def _killed(
     seconds: that one which nothing happens to takes.
   """
   chance = random.Random(f"{fault} {number}")
-  wanted = 1 + number % 3 if fault == KILL else 1
+  wanted = 1 + number // len(NETWORKS) % 3 if fault == KILL else 1
   steps, torn, missed = [], [], 0
   while len(steps) < wanted:
     if missed == 20:
