@@ -1,6 +1,7 @@
 """Many devices: do they compute the same, and how large an image do they take?
 
-  python benchmarks/devices.py same [--only unet_same ...] [--minutes 60]
+  python benchmarks/devices.py same [--only unet_same ...] [--devices 2 ...]
+                                    [--minutes 60]
   python benchmarks/devices.py processes [--only unet_same ...]
   python benchmarks/devices.py largest [--only unet_same] [--gigabytes 8]
 
@@ -10,7 +11,8 @@ tells the largest relative differences to one device; `processes` does so with
 eight devices of 2 and 4 processes. Both do it in float64: in float32 a unit
 near zero, or two pixels of a pool that are nearly equal, may fall to the other
 side by rounding alone, and one that does moves the gradient of a narrow network
-by a part in a hundred (fcn32s_googlenet).
+by a part in a hundred (fcn32s_googlenet). A mesh that has a row already is not
+computed again.
 
 `largest` looks for the largest square image with which a train step of the
 network fits into a given memory, whose rows are spread over 1, 2, 4 and 8
@@ -96,6 +98,7 @@ def main() -> None:
   parser.add_argument("what", choices=("same", "processes", "largest"))
   parser.add_argument("--only", nargs="*", default=())
   parser.add_argument("--process", nargs=3, help=argparse.SUPPRESS)
+  parser.add_argument("--devices", nargs="*", type=int, default=COUNTS)
   parser.add_argument("--minutes", type=float, default=60.0)
   parser.add_argument("--gigabytes", type=float, default=8.0, help="of 1e9")
   arguments = parser.parse_args()
@@ -106,7 +109,7 @@ def main() -> None:
     return
   jax.config.update("jax_enable_x64", True)
   if arguments.what == "same":
-    same(arguments.only or FAMILIES, seconds)
+    same(arguments.only or FAMILIES, arguments.devices, seconds)
   elif arguments.process:
     _process(*arguments.only, *arguments.process)
   else:
@@ -145,21 +148,32 @@ def _shapes(model: Any, size: tuple[int, int]) -> Any:
   return jax.eval_shape(lambda x: model.init(keys, x), image)
 
 
-def same(names: tuple[str, ...], seconds: float) -> None:
+def same(
+  names: tuple[str, ...], devices: tuple[int, ...], seconds: float
+) -> None:
   """Trains each network on every mesh and writes the differences."""
   began = time.time()
   results = measure.Results("devices", keep=lambda row: True, steps=STEPS)
+  done = {_key(row) for row in results.record["rows"]}
   for name in names:
-    if time.time() - began > seconds:
-      break
-    task = _task(name)
-    expected = _trained(*task, data=1, space=1, shard=False)
-    results.drop(functools.partial(_is_of, name=name, several=False))
-    for mesh in MESHES:
-      row = _compared(name, task, expected, *mesh)
-      if row is not None:
-        results.add(row)
-        print(row, flush=True)
+    task = expected = None
+    for data, space, cut in MESHES:
+      row = _row(name, 1, data, space, cut)
+      if data * space not in devices or _key(row) in done:
+        continue
+      if time.time() - began > seconds:
+        return
+      task = task or _task(name)
+      if not _divides(task, space):
+        continue
+      expected = expected or _trained(*task, data=1, space=1, shard=False)
+      results.add(row | _differences(task, expected, data, space, cut))
+      print(results.record["rows"][-1], flush=True)
+
+
+def _key(row: dict[str, Any]) -> tuple[Any, ...]:
+  names = ("network", "processes", "data", "space", "parameters")
+  return tuple(row[name] for name in names)
 
 
 def processes(names: tuple[str, ...]) -> None:
@@ -170,9 +184,11 @@ def processes(names: tuple[str, ...]) -> None:
       file = pathlib.Path(folder) / "expected.npz"
       losses, gradient = _trained(*_task(name), data=1, space=1, shard=False)
       np.savez(file, losses=losses, gradient=gradient)
-      results.drop(functools.partial(_is_of, name=name, several=True))
       for count in (2, 4):
-        for row in _in_processes(count, name, file):
+        rows = _in_processes(count, name, file)
+        keys = {_key(row) for row in rows}
+        results.drop(lambda row, keys=keys: _key(row) in keys)
+        for row in rows:
           results.add(row)
           print(row, flush=True)
 
@@ -204,11 +220,6 @@ def _in_processes(
   return json.loads(said[0].splitlines()[-1])
 
 
-def _is_of(row: dict[str, Any], *, name: str, several: bool) -> bool:
-  """Whether a row is a network's, in one process or in several."""
-  return row["network"] == name and (row["processes"] > 1) == several
-
-
 def _process(name: str, which: str, address: str, file: str) -> None:
   """One of the processes ("0/4" is the first); it prints the rows."""
   index, count = map(int, which.split("/"))
@@ -217,7 +228,7 @@ def _process(name: str, which: str, address: str, file: str) -> None:
     expected = saved["losses"], saved["gradient"]
   task = _task(name)
   rows = [
-    _compared(name, task, expected, *mesh)
+    _row(name, count, *mesh) | _differences(task, expected, *mesh)
     for mesh in MESHES
     # A process holds whole images.
     if mesh[0] * mesh[1] == 8 and mesh[1] <= 8 // count
@@ -257,26 +268,38 @@ _AXES = {
 }
 
 
-def _compared(
-  name: str,
+def _row(
+  name: str, processes: int, data: int, space: int, cut: bool
+) -> dict[str, Any]:
+  """Returns what tells a mesh from others."""
+  return {
+    "network": name,
+    "processes": processes,
+    "data": data,
+    "space": space,
+    "mesh": _AXES[data > 1, space > 1],
+    "parameters": "cut" if cut else "whole",
+  }
+
+
+def _divides(
+  task: tuple[Any, Any, list[dict[str, np.ndarray]]], space: int
+) -> bool:
+  """Whether the rows of images and labels divide over so many devices."""
+  batch = task[2][0]
+  return not any(x.shape[1] % space for x in batch.values())
+
+
+def _differences(
   task: tuple[Any, Any, list[dict[str, np.ndarray]]],
   expected: tuple[np.ndarray, np.ndarray],
   data: int,
   space: int,
   cut: bool,
-) -> dict[str, Any] | None:
-  """Returns how far a mesh is from one device; None if rows do not divide."""
-  batch = task[2][0]
-  if batch["image"].shape[1] % space or batch["label"].shape[1] % space:
-    return None
+) -> dict[str, float]:
+  """Returns how far a mesh is from one device."""
   losses, gradient = _trained(*task, data=data, space=space, shard=cut)
   return {
-    "network": name,
-    "processes": hosts.count(),
-    "data": data,
-    "space": space,
-    "mesh": _AXES[data > 1, space > 1],
-    "parameters": "cut" if cut else "whole",
     "losses": float(np.max(np.abs(losses - expected[0]) / expected[0])),
     "gradient": float(
       np.linalg.norm(gradient - expected[1]) / np.linalg.norm(expected[1])
