@@ -110,6 +110,25 @@ def test_what_a_kill_left_behind_is_no_checkpoint(tmp_path):
   again.close()
 
 
+def test_what_cannot_be_removed_stays_and_disturbs_nothing(
+  tmp_path, monkeypatch
+):
+  """As on NFS, where another process still reads a file of it."""
+  with monkeypatch.context() as patched:
+    patched.setattr(shutil, "rmtree", lambda *_, **__: None)
+    saved = checkpoints.Checkpoints(tmp_path, keep=1)
+    for step in (1, 2, 2, 2):
+      saved.save(step, _state(step))
+    saved.close()
+    again = checkpoints.Checkpoints(tmp_path)
+    assert again.steps == [2]
+    again.close()
+  names = sorted(path.name for path in tmp_path.iterdir())
+  assert names == ["1.deleted", "2", "2.deleted", "2.deleted.1"]
+  checkpoints.Checkpoints(tmp_path).close()
+  assert [path.name for path in tmp_path.iterdir()] == ["2"]
+
+
 def test_what_was_sealed_before_a_kill_is_read_and_then_named(tmp_path):
   """Also where the one it was to replace has lost its name already."""
   _saved(tmp_path, 3)
