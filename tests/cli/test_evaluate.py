@@ -7,7 +7,7 @@ from fcnjax.data import scenes
 
 
 def test_every_scored_image_is_a_sign_of_life():
-  source = scenes.Scenes("val", size=(16, 16), count=5)
+  source = scenes.Scenes("val", size=(32, 32), count=5)
   count = len(source.classes)
   signs = []
   scores = evaluate.score(
