@@ -29,7 +29,7 @@ def local_response_norm(
     k: what the energy is added to; positive.
 
   Returns:
-    The normalised values, computed in float32, in the dtype of `x`.
+    The normalised values, computed in float32 at least, in the dtype of `x`.
 
   Raises:
     ValueError: if `size` is even or not positive.
@@ -37,7 +37,7 @@ def local_response_norm(
   if size < 1 or size % 2 == 0:
     raise ValueError(f"size must be odd and positive, got {size}.")
   x = jnp.asarray(x)
-  value = x.astype(jnp.float32)
+  value = x.astype(jnp.promote_types(x.dtype, jnp.float32))
   radius = size // 2
   energy = jnp.pad(value**2, [(0, 0)] * 3 + [(radius, radius)])
   energy = sum(energy[..., i : i + x.shape[-1]] for i in range(size))
@@ -67,7 +67,8 @@ def local_contrast_norm(
       flat image small, and the derivative finite.
 
   Returns:
-    Unitless values around zero, computed in float32, in the dtype of `x`.
+    Unitless values around zero, computed in float32 at least, in the dtype of
+    `x`.
 
   Raises:
     ValueError: if `sigma` or `epsilon` is not positive or `radius` is negative.
@@ -79,8 +80,8 @@ def local_contrast_norm(
     )
   x = jnp.asarray(x)
   weights = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
-  weights = (weights / weights.sum()).astype(np.float32)
-  value = x.astype(jnp.float32)
+  value = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+  weights = (weights / weights.sum()).astype(value.dtype)
   value -= _blur(value.mean(-1, keepdims=True), weights)
   variance = _blur((value**2).mean(-1, keepdims=True), weights)
   deviation = jnp.sqrt(jnp.maximum(variance, epsilon**2))

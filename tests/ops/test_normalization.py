@@ -45,6 +45,17 @@ def test_local_response_divides_alpha_by_the_size():
   np.testing.assert_allclose(y.ravel(), np.array([1, 2, 3]) / 29, rtol=1e-6)
 
 
+def test_local_response_of_float64_is_computed_so():
+  """In float32 equal networks would pool values that rounding made equal."""
+  x = np.float64(_image((1, 2, 3, 4)))
+  padded = np.pad(x**2, [(0, 0)] * 3 + [(1, 1)])
+  energy = sum(padded[..., i : i + 4] for i in range(3))
+  with jax.enable_x64(True):
+    y = normalization.local_response_norm(x, size=3, alpha=3.0, beta=0.5)
+  assert y.dtype == np.float64
+  np.testing.assert_allclose(y, x / np.sqrt(1 + energy), rtol=1e-14)
+
+
 def _scipy_contrast(x, sigma, radius, epsilon):
   def blur(plane):
     return ndimage.gaussian_filter(
