@@ -45,14 +45,3 @@ class Terminated(Stopped):
 
   code = 75
   everywhere = True
-
-
-class Signalled(BaseException):
-  """SIGTERM came where there was nothing to save; exit code 75, too.
-
-  No Exception: a library that goes on after whatever went wrong must not go on
-  after this.
-  """
-
-  code = 75
-  everywhere = False

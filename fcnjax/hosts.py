@@ -71,6 +71,7 @@ def initialize(
   """
   told = None not in (coordinator, processes, process)
   jax.config.update("jax_enable_preemption_service", False)
+  ctypes.CDLL(None).signal(signal.SIGABRT, _aborted)
   try:
     jax.distributed.initialize(
       coordinator,
@@ -84,7 +85,6 @@ def initialize(
     # The connections between the devices are made now, while all are there: one
     # that ends later is missed at once.
     wait("start")
-    ctypes.CDLL(None).signal(signal.SIGABRT, _aborted)
   except (ValueError, TypeError, RuntimeError, OSError) as error:
     words = " ".join(str(error).split())
     raise errors.InputError(
@@ -98,14 +98,15 @@ def _aborted(number: int) -> None:
   """Ends the process with a code that is ours, where JAX aborts it.
 
   JAX does so, in a thread of its own, as soon as it misses the first process,
-  and when it has missed another one for `HEARTBEAT` seconds. A handler of
-  Python's would come too late: the process is gone when it would be called.
+  when it has missed another one for `HEARTBEAT` seconds, and where it does not
+  find all of them within `START`. A handler of Python's would come too late:
+  the process is gone when it would be called.
   """
   del number
   line = (
     "fcnjax: JAX has ended this process (see above), as it does when another "
-    "one of the run has ended or cannot be reached; start all again: a "
-    "training resumes from its last checkpoint.\n"
+    "one of the run has ended, was never started or cannot be reached; start "
+    "all again: a training resumes from its last checkpoint.\n"
   )
   os.write(2, line.encode())
   os._exit(errors.Stopped.code)

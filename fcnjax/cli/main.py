@@ -176,7 +176,7 @@ def _main(argv: Sequence[str] | None) -> int:
     trains = arguments.command == "train"
     with signals.terminable() if trains else contextlib.nullcontext():
       _run(arguments, overrides)
-  except (Exception, errors.Signalled) as error:
+  except Exception as error:
     code = _told(error)
     if code is None:
       raise
@@ -184,12 +184,12 @@ def _main(argv: Sequence[str] | None) -> int:
   return 0
 
 
-def _told(error: BaseException) -> int | None:
+def _told(error: Exception) -> int | None:
   """Prints an error that is not the program's; returns the exit code, or None.
 
   What is the program's own fault is left to a traceback.
   """
-  if isinstance(error, errors.InputError | errors.Stopped | errors.Signalled):
+  if isinstance(error, errors.InputError | errors.Stopped):
     print(f"fcnjax: {' '.join(str(error).split())}", file=sys.stderr)
     return error.code
   if isinstance(error, BrokenPipeError):

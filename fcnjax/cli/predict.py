@@ -143,6 +143,7 @@ def _finish(
     record.setdefault("largest_uncertainty", {}).update(largest)
     _save(folder, record)
   if not bad:
+    print(f"the masks of {len(made)} images are in {folder}", file=sys.stderr)
     return
   record["files"] = {
     name: file
@@ -299,4 +300,4 @@ def _shown(items: Sequence[Any], progress: bool) -> Iterator[Any]:
       yield item
       if i == len(items) or time.monotonic() - last > _LINE_EVERY:
         last = time.monotonic()
-        print(f"{i} of {len(items)} images done", file=sys.stderr)
+        print(f"{i} of {len(items)} images", file=sys.stderr)

@@ -121,7 +121,7 @@ def _number(name: str) -> int | None:
 @contextlib.contextmanager
 def joined(
   arguments: argparse.Namespace,
-  tell: Callable[[BaseException], int | None],
+  tell: Callable[[Exception], int | None],
 ) -> Iterator[None]:
   """Makes this process one of several, if the words say so, to the end.
 
@@ -155,7 +155,7 @@ def joined(
     with hosts.missed():
       yield
       hosts.wait("end")
-  except (Exception, errors.Signalled) as error:
+  except Exception as error:
     if hosts.is_first() or not getattr(error, "everywhere", False):
       code = tell(error)
     else:

@@ -5,7 +5,9 @@ While they are, the run saves first: see fcnjax/training/loop.py.
 
 from collections.abc import Iterator
 import contextlib
+import os
 import signal
+import sys
 import threading
 
 from fcnjax import errors
@@ -30,19 +32,23 @@ def interruptible() -> Iterator[None]:
 
 @contextlib.contextmanager
 def terminable() -> Iterator[None]:
-  """Ends a run by SIGTERM with its code: there is nothing to save.
+  """Lets SIGTERM end a run at once, with its code: there is nothing to save.
 
-  Raises:
-    Signalled: where the signal came; later ones are ignored while it is left.
+  As SIGKILL does, which may come at any time; an exception would be lost where
+  a library calls Python and goes on after whatever it raises, as JAX does when
+  garbage is collected.
   """
 
   def end(number, frame):
-    del frame
-    signal.signal(number, signal.SIG_IGN)
-    raise errors.Signalled(
-      "SIGTERM while no step was being made: what is saved stays; the same "
-      "command resumes."
+    del number, frame
+    with contextlib.suppress(Exception):  # Perhaps it is just being written to.
+      sys.stdout.flush()
+    line = (
+      "fcnjax: SIGTERM while no step was being made: what is saved stays; the "
+      "same command resumes.\n"
     )
+    os.write(2, line.encode())
+    os._exit(errors.Terminated.code)
 
   if threading.current_thread() is not threading.main_thread():
     yield

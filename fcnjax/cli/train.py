@@ -228,6 +228,8 @@ def _run(
   first = int(state.step)
   if latest is not None:
     print(f"resuming {path} at step {latest} of {config.steps}")
+  elif saved.incomplete:
+    print(f"{path} has no whole checkpoint: it begins anew")
 
   # 5. The batches from there on.
   train = open_data.with_pixel_weights(config, train, path / "cache")

@@ -1,15 +1,15 @@
 """Stopped where no step is made, and again before that was made up for."""
 
 import contextlib
-import os
 import shutil
 import signal
 
 import jax
 
 from fcnjax import checkpoints
-from fcnjax.cli import evaluate, main
+from fcnjax.cli import main
 from tests.faults import tiny
+from tests.integration import small_runs
 
 
 def test_an_evaluation_that_no_checkpoint_knows_is_made_again(
@@ -40,25 +40,37 @@ def test_an_evaluation_that_no_checkpoint_knows_is_made_again(
     assert saved.best == best
 
 
-def test_sigterm_where_no_step_is_made(
-  data, undisturbed, tmp_path, monkeypatch, capsys
-):
+STOPPED = """
+import os, signal, sys
+from fcnjax.cli import evaluate, main
+
+score = evaluate.score
+
+def stopped(*words, **more):
+  try:  # As a library does that goes on after whatever Python raises.
+    os.kill(os.getpid(), signal.SIGTERM)
+  except BaseException:
+    pass
+  return score(*words, **more)
+
+evaluate.score = stopped
+sys.exit(main.main(sys.argv[1:]))
+"""
+
+
+def test_sigterm_where_no_step_is_made(data, undisturbed, tmp_path):
   """While the best checkpoint is scored: code 75, and the rest is made up."""
-  score = evaluate.score
-
-  def stopped(*words, **more):
-    # As a library does that goes on without what failed.
-    with contextlib.suppress(Exception):
-      os.kill(os.getpid(), signal.SIGTERM)
-    return score(*words, **more)
-
+  process = small_runs.start(
+    "-c", STOPPED, *tiny.words(data, tmp_path), devices=8
+  )
+  said, error = process.communicate(timeout=200)
+  assert process.returncode == 75, error
+  assert "no step was being made" in error.splitlines()[-1]
+  assert "compiling the first step" in said  # Not lost, though it was buffered.
+  assert not (tmp_path / "evaluation.json").exists()
   before = signal.getsignal(signal.SIGTERM)
-  with monkeypatch.context() as patched:
-    patched.setattr(evaluate, "score", stopped)
-    assert main.main(tiny.words(data, tmp_path)) == 75
-  assert "no step was being made" in capsys.readouterr().err.splitlines()[-1]
-  assert signal.getsignal(signal.SIGTERM) is before
   assert main.main(tiny.words(data, tmp_path)) == 0
+  assert signal.getsignal(signal.SIGTERM) is before
   tiny.assert_same(tmp_path, undisturbed)
 
 

@@ -56,3 +56,18 @@ def test_two_processes_of_a_launcher_find_each_other(launcher):
     said, error = process.communicate(timeout=100)
     assert process.returncode == 0, error
     assert said.splitlines()[-1] == "[[0, 2], [1, 2]]"
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_where_the_others_never_come_it_ends_with_a_line(index):
+  words = f"coordinator='localhost:{_free_number() + 2**16 - 2**12}'"
+  script = f"""
+from fcnjax import hosts
+hosts.START = 2
+hosts.initialize({words}, processes=2, process={index})
+"""
+  process = small_runs.start("-c", script)
+  _, error = process.communicate(timeout=60)
+  assert process.returncode == 1, error
+  assert error.splitlines()[-1].startswith("fcnjax: ")
+  assert "was never started" in error.splitlines()[-1]
