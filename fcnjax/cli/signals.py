@@ -20,7 +20,7 @@ def interruptible() -> Iterator[None]:
   Threads of the libraries may not survive an exception.
   """
   handled = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-  if not handled or threading.current_thread() is not threading.main_thread():
+  if not handled or not _is_main():
     yield
     return
   signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -50,7 +50,7 @@ def terminable() -> Iterator[None]:
     os.write(2, line.encode())
     os._exit(errors.Terminated.code)
 
-  if threading.current_thread() is not threading.main_thread():
+  if not _is_main():
     yield
     return
   before = signal.signal(signal.SIGTERM, end)
@@ -58,3 +58,16 @@ def terminable() -> Iterator[None]:
     yield
   finally:
     signal.signal(signal.SIGTERM, before)
+
+
+def ignore_more() -> None:
+  """Ignores SIGTERM from now on, until `terminable` is left.
+
+  A run that was told once waits for what is being saved.
+  """
+  if _is_main():
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+def _is_main() -> bool:
+  return threading.current_thread() is threading.main_thread()

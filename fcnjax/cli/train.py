@@ -23,6 +23,7 @@ from fcnjax.cli import (
   open_data,
   preflight,
   rows,
+  signals,
   validation,
   workdir,
 )
@@ -375,6 +376,9 @@ def _run(
           prepare=with_statistics if config.statistics_batches else None,
         )
         break
+      except errors.Terminated:
+        signals.ignore_more()
+        raise
       except loop.NonFiniteError as error:
         if policy != "restore":
           raise

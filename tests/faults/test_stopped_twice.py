@@ -74,5 +74,39 @@ def test_sigterm_where_no_step_is_made(data, undisturbed, tmp_path):
   tiny.assert_same(tmp_path, undisturbed)
 
 
+TWICE = """
+import os, signal, sys, time
+from fcnjax import checkpoints
+from fcnjax.cli import main
+
+def before(name, action):
+  own = getattr(checkpoints.Checkpoints, name)
+
+  def patched(self, *words, **more):
+    action()
+    return own(self, *words, **more)
+
+  setattr(checkpoints.Checkpoints, name, patched)
+
+def stop():
+  os.kill(os.getpid(), signal.SIGTERM)
+
+before("save", stop)
+before("_complete", lambda: time.sleep(1))
+before("close", stop)
+sys.exit(main.main(sys.argv[1:]))
+"""
+
+
+def test_a_second_sigterm_waits_for_what_the_first_one_saves(data, tmp_path):
+  process = small_runs.start("-c", TWICE, *tiny.words(data, tmp_path))
+  _, error = process.communicate(timeout=200)
+  assert process.returncode == 75, error
+  line = error.splitlines()[-1]
+  with contextlib.closing(_opened(tmp_path)) as saved:
+    assert f"SIGTERM at step {saved.latest}: saved" in line
+    assert not saved.incomplete
+
+
 def _opened(workdir):
   return checkpoints.Checkpoints(workdir / "checkpoints")
