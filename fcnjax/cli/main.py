@@ -173,7 +173,7 @@ def _main(argv: Sequence[str] | None) -> int:
       line = f"{prog}: unknown argument {unknown[0]!r}; see {prog} --help"
       print(line, file=sys.stderr)
       return 2
-    trains = arguments.command == "train"
+    trains = arguments.command == "train"  # From the first import on.
     with signals.terminable() if trains else contextlib.nullcontext():
       _run(arguments, overrides)
   except Exception as error:

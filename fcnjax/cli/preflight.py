@@ -31,19 +31,33 @@ def check_tasks(config: ml_collections.ConfigDict) -> None:
 
 
 def check_masks(
-  name: str, source: Any, num_classes: int, *, skip: bool = False
+  config: ml_collections.ConfigDict, *, train: Any, val: Any, test: Any | None
 ) -> None:
   """Prints warnings; of many images only the masks are decoded.
 
   Args:
-    name: of the set, for the lines.
-    source: its examples.
-    num_classes: that the masks may have.
-    skip: whether what cannot be read is left out.
+    config: of the run.
+    train: the training examples, perhaps of several sets.
+    val: those of the validation.
+    test: those of the test, if there is one.
 
   Raises:
-    InputError: if one could not be trained on; tells of all of them.
+    InputError: if one could not be trained on; tells of all of its set.
   """
+  count, skip = len(train.classes), config.data.on_bad_example == "skip"
+  for part in getattr(train, "parts", [train]):
+    _check_masks("train", part, count, skip=skip)
+  _check_masks("val", val, count)
+  if test is not None:
+    _check_masks("test", test, count)
+  if config.data.second_masks:
+    second = train.second
+    _check_masks("train, second masks", second, len(second.classes))
+
+
+def _check_masks(
+  name: str, source: Any, num_classes: int, *, skip: bool = False
+) -> None:
   report = checks.check(
     source,
     num_classes=num_classes,

@@ -70,7 +70,7 @@ def run(
       written or a step is made, as far as can be known then.
     Stopped: the run ended before its last step; see `errors` and `loop`.
   """
-  with contextlib.ExitStack() as resources:
+  with signals.terminable(), contextlib.ExitStack() as resources:
     done = _run(config, path, resources, profile=profile, debug=debug)
     if done is not None:
       evaluate_command.report(path, **done)
@@ -169,18 +169,9 @@ def _run(
   #    then only whether the masks can be trained on.
   hosts.of_first(check_workdir)
 
-  def check_masks():
-    skip = config.data.on_bad_example == "skip"
-    for part in parts:
-      preflight.check_masks("train", part, len(classes), skip=skip)
-    for name, source in (("val", val), ("test", test)):
-      if source is not None:
-        preflight.check_masks(name, source, len(classes))
-    if config.data.second_masks:
-      second = train.second
-      preflight.check_masks("train, second masks", second, len(second.classes))
-
-  hosts.of_first(check_masks)
+  hosts.of_first(
+    lambda: preflight.check_masks(config, train=train, val=val, test=test)
+  )
 
   # 4. Where the run starts: 1. its own latest checkpoint, 2. the parameters
   #    of another run (init_from), 3. fresh ones.
